@@ -1,0 +1,87 @@
+"""`python -m ceph_core evaluate`: errors in mm on a data set whose landmarks are known."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ceph_core.config import SourceConfig
+
+HELP = "score an ensemble on films with known landmarks, beside the mean shape and human readers"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="DIR", help="ensemble folder, results/<run>/ensemble, or a member in it"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="data-set folder (none: drawn cephalograms)")
+    parser.add_argument("--format", default="auto", help="data-set format; auto looks at the folder")
+    parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel, where the data set does not carry it")
+    parser.add_argument("--annotator", default="mean", help="whose points are the reference: mean, senior or junior")
+    parser.add_argument("--split", default="test", help="films to score: test, test2, validation, train or all")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="also write .csv (a row a point) or .json (the figures)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score; prints the tables."""
+    import numpy as np
+    from rich.console import Console
+
+    from ceph_core import data
+    from ceph_core.data.imagefile import read_grey
+    from ceph_core.data.splits import assign
+    from ceph_core.errors import InputError
+    from ceph_core.inference import evaluate
+    from ceph_core.inference.device import device_for
+    from ceph_core.inference.predictor import Predictor
+    from ceph_core.inference.scored import chosen, leaks, write_scores
+
+    if args.out and args.out.suffix not in (".csv", ".json"):
+        raise InputError(f"--out: {args.out}: the suffix says what is written; allowed are .csv and .json")
+    predictor = Predictor.load(args.model, device_for(args.device))
+    source = _source(args)
+    cache_dir = data.default_cache_dir()
+    dataset = data.read(source, cache_dir)
+    if dataset.protocol.symbols != predictor.protocol.symbols:
+        raise InputError(
+            f"--data: {dataset.root}: landmarks of {dataset.protocol.name}, but the model finds those of {predictor.protocol.name}; "
+            "give data of the model's protocol"
+        )
+    splits = assign(dataset, source)
+    records = chosen(dataset, splits, args.split)
+    for line in leaks(records, splits, predictor.manifest, dataset, cache_dir):
+        print(f"warning: {line}", file=sys.stderr)
+
+    points, confidences = [], []
+    for number, record in enumerate(records, start=1):
+        found = predictor.predict(read_grey(record.image))
+        points.append(found.points_px)
+        confidences.append(found.confidence)
+        if number % 10 == 0 or number == len(records):
+            print(f"{number}/{len(records)} films", file=sys.stderr)
+    scores = evaluate.score(np.stack(points), records, f"{args.model.name} ({predictor.combine})")
+    training = [record for record in dataset.records if record.film_id in set(splits.ids("train"))]
+    rows = [scores, evaluate.mean_shape(training, records), *evaluate.readers(records)]
+    # Wide enough for the table when the output goes to a file.
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(evaluate.table(f"{dataset.name}, {args.split}: {len(records)} films", rows))
+    console.print(evaluate.landmark_table(scores, dataset.protocol, [record.film_id for record in records]))
+    if args.out:
+        write_scores(args.out, dataset.protocol, records, np.stack(points), np.stack(confidences), rows)
+        print(args.out)
+    return 0
+
+
+def _source(args: argparse.Namespace) -> "SourceConfig":
+    from pydantic import ValidationError
+
+    from ceph_core.config import SourceConfig, problems_of
+    from ceph_core.errors import InputError
+
+    try:
+        return SourceConfig(format=args.format, root=args.data, spacing_mm=args.spacing_mm, annotator=args.annotator)
+    except ValidationError as error:
+        raise InputError(problems_of(error, "options")) from error

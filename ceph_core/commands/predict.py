@@ -1,0 +1,57 @@
+"""`python -m ceph_core predict`: landmarks of films, as CSV, JSON and pictures."""
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "find the landmarks of films; writes points.csv, points.json and <film>_overlay.png"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("films", nargs="+", metavar="FILE", help="film, folder of films or pattern")
+    parser.add_argument(
+        "--model", type=Path, required=True, metavar="DIR", help="ensemble folder, results/<run>/ensemble, or a member in it"
+    )
+    parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write to; replaces such files")
+    parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel; without it no mm are given")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict; prints the path of points.csv."""
+    from ceph_core.data.imagefile import read_grey
+    from ceph_core.errors import InputError
+    from ceph_core.inference.device import device_for
+    from ceph_core.inference.filelist import films_named
+    from ceph_core.inference.predictor import Predictor
+    from ceph_core.inference.results import ResultFolder
+
+    problems = []
+    if args.spacing_mm is not None and not 0 < args.spacing_mm <= 5:
+        problems.append(f"--spacing-mm: {args.spacing_mm:g}: allowed are mm per pixel above 0 and up to 5")
+    if args.out.exists() and not args.out.is_dir():
+        problems.append(f"--out: {args.out}: is a file; give a folder")
+    try:
+        files = films_named(args.films)
+    except InputError as error:
+        raise InputError([*problems, *error.problems]) from error
+    # Every film is decoded before any is predicted: a damaged one is known at once, with all others.
+    for path in files:
+        try:
+            read_grey(path)
+        except InputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InputError(problems)
+
+    predictor = Predictor.load(args.model, device_for(args.device))
+    if args.spacing_mm is None:
+        print("no --spacing-mm: columns in mm stay empty", file=sys.stderr)
+    with ResultFolder(args.out, predictor.protocol, args.spacing_mm) as results:
+        for number, path in enumerate(files, start=1):
+            film = read_grey(path)
+            results.add(path, film, predictor.predict(film))
+            print(f"{number}/{len(files)} {path}", file=sys.stderr)
+    print(args.out / "points.csv")
+    return 0

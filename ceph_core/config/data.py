@@ -1,0 +1,43 @@
+"""Where films come from (one choice a run) and at what size a network sees them (searched)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from ceph_core.config.base import Frozen
+
+SIZE_STEP = 32
+"""HRNet's coarsest branch has stride 32, so input sides are multiples of it."""
+
+
+class SourceConfig(Frozen):
+    """A data set on disk, or drawn cephalograms when there is none."""
+
+    format: Literal["auto", "isbi2015", "phantom"] = Field("auto", description="data-set format; auto looks at the folder")
+    root: Path | None = Field(None, description="data-set folder; none: drawn cephalograms (phantom)")
+    spacing_mm: float | None = Field(None, gt=0, le=5, description="mm per original pixel, where the data set does not carry it")
+    annotator: Literal["mean", "senior", "junior"] = Field(
+        "mean", description="whose points are the reference, where several readers marked the films"
+    )
+    validation_share: float = Field(0.15, gt=0, lt=0.5, description="share of the training films the search validates on")
+    test_share: float = Field(0.25, gt=0, lt=0.5, description="share of all films locked away as test, if the data set has no test split")
+    num_folds: int = Field(5, ge=2, le=20, description="grouped folds written into splits.csv")
+    split_seed: int = Field(0, ge=0, description="seed of the split")
+    phantom_train: int = Field(120, ge=8, le=100_000, description="phantom: drawn training films")
+    phantom_test: int = Field(40, ge=2, le=100_000, description="phantom: drawn test films")
+    phantom_seed: int = Field(0, ge=0, description="phantom: seed of the drawing")
+
+
+class DataConfig(Frozen):
+    """The film as the network sees it."""
+
+    image_size: int = Field(512, ge=64, le=2048, description="long side of the input, px; the short side follows the data set's aspect")
+
+    @field_validator("image_size")
+    @classmethod
+    def _on_the_grid(cls, size: int) -> int:
+        if size % SIZE_STEP:
+            below, above = size // SIZE_STEP * SIZE_STEP, (size // SIZE_STEP + 1) * SIZE_STEP
+            raise ValueError(f"must be a multiple of {SIZE_STEP} (HRNet's coarsest stride); nearest are {below} and {above}")
+        return size

@@ -1,0 +1,37 @@
+"""The optimisation."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from ceph_core.config.base import Frozen
+
+
+class TrainConfig(Frozen):
+    """AdamW with a linear warm-up and a cosine to zero, EMA weights for evaluation."""
+
+    epochs: int = Field(250, ge=1, le=10_000, description="length of the whole run, epochs")
+    batch_size: int = Field(6, ge=1, le=512, description="films a step (of the last stage)")
+    micro_batch: int | None = Field(
+        None, ge=1, le=512, description="films on the device at once; gradients are accumulated to batch_size (unset: batch_size)"
+    )
+    lr: float = Field(5e-4, gt=0, le=1, description="peak learning rate of AdamW")
+    weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's decoupled weight decay")
+    warmup_epochs: float | None = Field(
+        None, ge=0, description="linear warm-up, epochs (unset: 5, or 10 beyond 300 epochs, but never over a tenth of the run)"
+    )
+    clip_norm: float = Field(1.0, gt=0, description="gradient norm is clipped here")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are evaluated; 0 evaluates the raw weights")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 on a GPU that has it, else fp16 with a loss scaler, else fp32"
+    )
+    channels_last: bool = Field(True, description="NHWC memory format")
+    compile: bool = Field(False, description="torch.compile the network (pays on long GPU runs)")
+    workers: int | None = Field(None, ge=0, le=64, description="loader processes (unset: none on a CPU, up to 4 beside a GPU)")
+    seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order and augmentation")
+
+    def resolved_warmup(self) -> float:
+        """Epochs of linear warm-up: the guide's 5 (10 beyond 300), capped at a tenth of a short run."""
+        if self.warmup_epochs is not None:
+            return self.warmup_epochs
+        return min(10.0 if self.epochs > 300 else 5.0, self.epochs / 10)

@@ -1,0 +1,90 @@
+"""The films a training reads: any canvas size, by film id, with the one affine that maps each film's frames."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceph_core.data.cache import CachedFilms, open_cache
+from ceph_core.data.records import CephDataset
+from ceph_core.data.splits import Splits
+from ceph_core.geometry import Affine, Canvas, canvas_for, data_aspect, transform
+
+
+@dataclass(frozen=True, eq=False)
+class Films:
+    """Films at one canvas size.
+
+    Attributes:
+        ids: N film ids; every array below follows their order.
+        images: (N, H, W) uint8, a read-only memory map shared by every process of a node.
+        affines: (N, 2, 3) original -> input pixels.
+        landmarks_px: (N, K, 2) float64, original pixels, NaN where missing.
+        spacing_mm: (N, 2) mm per original pixel, x then y.
+        canvas: height and width of the images.
+    """
+
+    ids: tuple[str, ...]
+    images: NDArray[np.uint8]
+    affines: Affine
+    landmarks_px: NDArray[np.float64]
+    spacing_mm: NDArray[np.float64]
+    canvas: Canvas
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Row of each film id."""
+        return {film_id: row for row, film_id in enumerate(self.ids)}
+
+    def rows(self, film_ids: tuple[str, ...]) -> NDArray[np.int64]:
+        """Rows of these films."""
+        return np.array([self.index[film_id] for film_id in film_ids], dtype=np.int64)
+
+    @cached_property
+    def landmarks_input(self) -> NDArray[np.float64]:
+        """(N, K, 2) landmarks in input pixels."""
+        return transform(self.affines, self.landmarks_px)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """A data set with its split, to be opened at any size.  Small and picklable: pixels stay in the cache."""
+
+    dataset: CephDataset
+    splits: Splits
+    cache_dir: Path
+
+    @property
+    def train_ids(self) -> tuple[str, ...]:
+        """Films a network may learn from."""
+        return self.splits.ids("train")
+
+    @property
+    def validation_ids(self) -> tuple[str, ...]:
+        """Films the search compares trials on."""
+        return self.splits.ids("validation")
+
+    @property
+    def test_ids(self) -> tuple[str, ...]:
+        """The locked films."""
+        return self.splits.ids("test")
+
+    def canvas(self, image_size: int) -> Canvas:
+        """The data set's one canvas at this size; its aspect comes from all its films, so that splits agree."""
+        return canvas_for(data_aspect([record.size for record in self.dataset.records]), image_size)
+
+    def open(self, image_size: int) -> Films:
+        """All films on the canvas of this size, built once and shared."""
+        records = self.dataset.records
+        canvas = self.canvas(image_size)
+        cached: CachedFilms = open_cache(records, canvas, self.cache_dir)
+        return Films(
+            ids=tuple(record.film_id for record in records),
+            images=cached.images,
+            affines=cached.affines,
+            landmarks_px=np.stack([record.landmarks_px for record in records]),
+            spacing_mm=np.array([record.spacing_mm for record in records], dtype=np.float64),
+            canvas=canvas,
+        )

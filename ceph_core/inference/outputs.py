@@ -1,0 +1,67 @@
+"""What one member answers for many films: points, confidence and, where asked, heatmaps."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ceph_core.geometry import Affine
+from ceph_core.inference.ensemble import as_points, to_original
+from ceph_core.inference.frames import placement
+from ceph_core.inference.member import Member
+
+
+@dataclass(frozen=True, eq=False)
+class MemberOutputs:
+    """Answers of one member for N films.
+
+    Attributes:
+        points_px: (N, K, 2) float64, original px.
+        confidence: (N, K) float32, 0-1.
+        heatmaps: (N, K, h, w) float16 activated maps on the CPU, peak scaled to 1; None if not asked for.
+    """
+
+    points_px: NDArray[np.float64]
+    confidence: NDArray[np.float32]
+    heatmaps: Tensor | None = None
+
+
+@torch.inference_mode()
+def heatmaps_of(member: Member, canvases: Tensor) -> Tensor:
+    """(B, K, h, w) float32 activated maps of (B, 1, H, W) grey films on the member's canvas; the forward pass is bf16 on a GPU."""
+    films = canvases.to(member.device, torch.float32).contiguous(memory_format=torch.channels_last)
+    half = torch.autocast("cuda", torch.bfloat16) if member.device.type == "cuda" else contextlib.nullcontext()
+    with half:
+        raw = member.net(films)
+    return member.codec.activate(raw)
+
+
+@torch.inference_mode()
+def member_outputs(member: Member, images: NDArray[np.uint8], affines: Affine, batch: int = 8, heatmaps: bool = False) -> MemberOutputs:
+    """Run a member over films that are on its canvas already.
+
+    Args:
+        images: (N, H, W) of the member's canvas (a memory map will do).
+        affines: (N, 2, 3) original -> input px.
+        batch: films on the device at once.
+        heatmaps: keep the maps as well: N * K * h * w * 2 bytes.
+    """
+    assert images.shape[1:] == (member.canvas.height, member.canvas.width)
+    points, confidences, kept = [], [], []
+    for rows in _batches(len(images), batch):
+        maps = heatmaps_of(member, torch.from_numpy(np.array(images[rows]))[:, None])
+        peaks, confidence = member.codec.decode(maps)
+        points.append(as_points(to_original(peaks, placement(affines[rows], member.device))))
+        confidences.append(confidence.cpu().numpy())
+        if heatmaps:
+            # float16 starts at 6e-8: probabilities spread over a map need their peak at 1 first.
+            kept.append((maps / maps.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)).half().cpu())
+    return MemberOutputs(np.concatenate(points), np.concatenate(confidences), torch.cat(kept) if heatmaps else None)
+
+
+def _batches(count: int, batch: int) -> Iterator[slice]:
+    return (slice(start, min(start + batch, count)) for start in range(0, count, batch))

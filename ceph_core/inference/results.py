@@ -1,0 +1,85 @@
+"""What `predict` writes: `points.csv`, `points.json` and one overlay a film; all of it or nothing."""
+
+import contextlib
+import csv
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ceph_core.inference import overlay
+from ceph_core.inference.predictor import Prediction
+from ceph_core.landmarks import Protocol
+
+COLUMNS = ("file", "landmark", "name", "x_px", "y_px", "x_mm", "y_mm", "confidence")
+
+
+class ResultFolder:
+    """Collects predictions beside the folder and moves them into it when the block ends well.
+
+    Args:
+        folder: where the files go; files of the same names are replaced, others stay.
+        protocol: the landmarks' symbols and names.
+        spacing_mm: mm per original px; None leaves mm empty (null in JSON).
+    """
+
+    def __init__(self, folder: Path, protocol: Protocol, spacing_mm: float | None) -> None:
+        self.folder, self.protocol, self.spacing_mm = folder, protocol, spacing_mm
+        self._films: list[dict[str, Any]] = []
+        self._names: set[str] = set()
+
+    def __enter__(self) -> "ResultFolder":
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._fresh = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
+        return self
+
+    def add(self, path: Path, film: NDArray[np.uint8], prediction: Prediction) -> None:
+        """One film's landmarks; draws its overlay."""
+        name = self._overlay_name(path)
+        overlay.write(self._fresh / name, overlay.draw(film, prediction.points_px, self.protocol.symbols))
+        landmarks = []
+        for symbol, words, (x, y), confidence in zip(
+            self.protocol.symbols, self.protocol.names, prediction.points_px.tolist(), prediction.confidence.tolist(), strict=True
+        ):
+            mm = (None, None) if self.spacing_mm is None else (round(x * self.spacing_mm, 3), round(y * self.spacing_mm, 3))
+            figures = {"x_px": round(x, 2), "y_px": round(y, 2), "x_mm": mm[0], "y_mm": mm[1], "confidence": round(confidence, 4)}
+            landmarks.append({"landmark": symbol, "name": words, **figures})
+        self._films.append({"file": str(path), "height": film.shape[0], "width": film.shape[1], "overlay": name, "landmarks": landmarks})
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._write_tables()
+                self.folder.mkdir(exist_ok=True)
+                for file in sorted(self._fresh.iterdir()):
+                    file.replace(self.folder / file.name)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                shutil.rmtree(self._fresh)
+
+    def _write_tables(self) -> None:
+        with (self._fresh / "points.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({"file": film["file"], **landmark} for film in self._films for landmark in film["landmarks"])
+        whole = {
+            "protocol": self.protocol.name,
+            "frame": "original pixels, x then y, pixel centres on whole numbers; mm = px * spacing_mm",
+            "spacing_mm": self.spacing_mm,
+            "films": self._films,
+        }
+        (self._fresh / "points.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def _overlay_name(self, path: Path) -> str:
+        """`<stem>_overlay.png`; films of one stem in several folders are numbered."""
+        name, number = f"{path.stem}_overlay.png", 1
+        while name in self._names:
+            number += 1
+            name = f"{path.stem}_{number}_overlay.png"
+        self._names.add(name)
+        return name

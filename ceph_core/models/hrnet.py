@@ -1,0 +1,93 @@
+"""HRNet with a landmark head."""
+
+from pathlib import Path
+
+import timm
+import torch
+from timm.models import adapt_input_conv, load_state_dict
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ceph_core.config.model import ModelConfig
+from ceph_core.errors import InputError
+
+GREY_MEAN, GREY_STD = 114.5, 57.5
+"""ImageNet's mean and deviation of grey values, 0-255."""
+
+
+class LandmarkNet(nn.Module):
+    """A film in, one map per landmark out.
+
+    HRNet's four branches (stride 4, 8, 16, 32) are brought to stride 4, concatenated and mixed by a 1x1 convolution
+    (the head of HRNetV2, Wang et al., TPAMI 2020, section 3.3).  Finer strides come from a sub-pixel convolution (Shi
+    et al., CVPR 2016), which costs almost nothing.  Normalisation is a buffer, so that an export carries it.
+    """
+
+    grey_mean: Tensor
+    grey_std: Tensor
+
+    def __init__(self, backbone: nn.Module, num_landmarks: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.backbone = backbone
+        channels = sum(backbone.feature_info.channels())  # type: ignore[union-attr, operator]
+        finer = 4 // stride
+        self.mix = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.maps = nn.Conv2d(channels, num_landmarks * finer**2, 1)
+        self.shuffle = nn.PixelShuffle(finer) if finer > 1 else nn.Identity()
+        nn.init.normal_(self.maps.weight, std=1e-3)
+        nn.init.zeros_(self.maps.bias)  # type: ignore[arg-type]
+        self.register_buffer("grey_mean", torch.tensor(GREY_MEAN))
+        self.register_buffer("grey_std", torch.tensor(GREY_STD))
+
+    def forward(self, film: Tensor) -> Tensor:
+        """Raw maps (B, K, H / stride, W / stride) of films (B, 1, H, W), grey values 0-255; `HeatmapCodec.activate` comes next."""
+        branches = self.backbone((film - self.grey_mean) / self.grey_std)
+        size = branches[0].shape[-2:]
+        wide = [branches[0], *(functional.interpolate(branch, size=size, mode="bilinear", align_corners=False) for branch in branches[1:])]
+        out: Tensor = self.shuffle(self.maps(self.mix(torch.cat(wide, dim=1))))
+        return out
+
+
+def build(config: ModelConfig, num_landmarks: int) -> LandmarkNet:
+    """The network of a configuration, on the CPU, freshly initialised from torch's global generator.
+
+    Raises:
+        InputError: pretrained weights cannot be had or do not fit.
+    """
+    try:
+        backbone = timm.create_model(
+            config.name, pretrained=config.pretrained is True, features_only=True, feature_location="", out_indices=(1, 2, 3, 4), in_chans=1
+        )
+    except Exception as error:
+        if config.pretrained is not True:
+            raise
+        raise InputError(
+            f"model.pretrained: true: timm cannot fetch the weights of {config.name} ({type(error).__name__}: {str(error).splitlines()[0]}); "
+            "give the path of a local weight file, or false"
+        ) from error
+    if isinstance(config.pretrained, str):
+        _load_backbone(backbone, Path(config.pretrained), config.name)
+    return LandmarkNet(backbone, num_landmarks, config.head_stride)
+
+
+def _load_backbone(backbone: nn.Module, path: Path, name: str) -> None:
+    """Put a weight file (safetensors or a state dict) into the backbone, folding a 3-channel stem into grey."""
+    where = f"model.pretrained: {path}"
+    if not path.is_file():
+        raise InputError(f"{where}: no such file; give a weight file of timm's {name} (.safetensors or .pth)")
+    try:
+        weights = load_state_dict(str(path), use_ema=False, weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{where}: cannot be read as weights ({type(error).__name__}); give a .safetensors or .pth file of timm's {name}"
+        ) from error
+    if "conv1.weight" in weights:
+        weights["conv1.weight"] = adapt_input_conv(1, weights["conv1.weight"])
+    own = backbone.state_dict()
+    wrong = [key for key, value in own.items() if key not in weights or weights[key].shape != value.shape]
+    if wrong:
+        raise InputError(
+            f"{where}: does not fit timm's {name}: {len(wrong)} of {len(own)} tensors are missing or of another shape, first {wrong[0]}"
+        )
+    backbone.load_state_dict({key: weights[key] for key in own})

@@ -1,0 +1,93 @@
+"""What each epoch trains on: a pure function of configuration, epoch and feedback.  The trainer carries plans out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ceph_core.config import Config, Stage
+from ceph_core.config.data import SIZE_STEP
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What a plan may look at besides the configuration.
+
+    Attributes:
+        film_ids: training films, in data-set order.
+        num_landmarks: K.
+    """
+
+    film_ids: tuple[str, ...]
+    num_landmarks: int
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """One epoch.
+
+    Attributes:
+        size: long side of the input, px.
+        batch: films a step.
+        micro_batch: films on the device at once.
+        film_ids: films in the order they are shown.
+        landmark_weights: (K,) weight of each landmark in the loss.
+        sigma_px: (K,) standard deviation of each target, input px.
+    """
+
+    size: int
+    batch: int
+    micro_batch: int
+    film_ids: tuple[str, ...]
+    landmark_weights: tuple[float, ...]
+    sigma_px: tuple[float, ...]
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the epoch; a last, smaller batch counts."""
+        return -(-len(self.film_ids) // self.batch)
+
+
+def stage_size(image_size: int, ratio: float) -> int:
+    """A share of the image size on the grid of 32 px, at least 64."""
+    return max(2 * SIZE_STEP, round(image_size * ratio / SIZE_STEP) * SIZE_STEP)
+
+
+def stage_batch(batch_size: int, multiple: float) -> int:
+    """A multiple of the batch, at least one film."""
+    return max(1, round(batch_size * multiple))
+
+
+def stage_at(config: Config, epoch: int) -> Stage:
+    """The stage that epoch (from 1) belongs to; borders are rounded to whole epochs."""
+    share = 0.0
+    for stage in config.schedule.stages:
+        share += stage.epochs
+        if epoch <= round(share * config.train.epochs):
+            return stage
+    return config.schedule.stages[-1]
+
+
+def plan(config: Config, epoch: int, feedback: Feedback) -> EpochPlan:
+    """The plan of one epoch, counted from 1."""
+    stage = stage_at(config, epoch)
+    size = stage_size(config.data.image_size, stage.size)
+    batch = min(stage_batch(config.train.batch_size, stage.batch), len(feedback.film_ids))
+    order = np.random.default_rng((config.train.seed, epoch)).permutation(len(feedback.film_ids))
+    return EpochPlan(
+        size=size,
+        batch=batch,
+        micro_batch=min(config.train.micro_batch or batch, batch),
+        film_ids=tuple(feedback.film_ids[i] for i in order),
+        landmark_weights=(1.0,) * feedback.num_landmarks,
+        sigma_px=(config.heatmap.sigma_rel * size,) * feedback.num_landmarks,
+    )
+
+
+def learning_rate(config: Config, progress_epochs: float) -> float:
+    """Rate after so many epochs (fractions count): linear warm-up, then half a cosine to zero (Loshchilov & Hutter, ICLR 2017, eq. 5)."""
+    train = config.train
+    warmup = min(train.resolved_warmup(), float(train.epochs))
+    if progress_epochs < warmup:
+        return train.lr * progress_epochs / warmup
+    share = (progress_epochs - warmup) / max(train.epochs - warmup, 1e-9)
+    return float(train.lr * 0.5 * (1 + np.cos(np.pi * min(share, 1.0))))

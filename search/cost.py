@@ -1,0 +1,85 @@
+"""Time: what an epoch costs, measured; what the rest of a run will take; when a search must end so that promotion can finish.  Pure."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from ceph_core.config import Config
+from ceph_core.training.plan import stage_at, stage_size
+
+FINISH_S = 60.0
+"""Seconds kept for selection, test, export and report beside the candidates' training."""
+
+_SAFETY = 1.15
+"""Estimates of remaining training are taken this much longer: other trials, other loads."""
+
+
+@dataclass
+class EpochCost:
+    """Seconds an epoch, from reports: proportional to the input's area, one constant a network."""
+
+    _per_area: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def observe(self, config: Config, image_size: int, seconds: float) -> None:
+        """One epoch of `config` at `image_size` took so long."""
+        if seconds > 0:
+            self._per_area[config.model.name].append(seconds / image_size**2)
+
+    def seconds(self, config: Config, from_epoch: int = 0, to_epoch: int | None = None) -> float | None:
+        """Estimate of epochs from_epoch + 1 ... to_epoch (default: the end); None before anything was measured.
+
+        A network not measured yet is taken as the slowest that was.
+        """
+        if not self._per_area:
+            return None
+        constants = {name: median(values) for name, values in self._per_area.items()}
+        constant = constants.get(config.model.name, max(constants.values()))
+        last = config.train.epochs if to_epoch is None else to_epoch
+        areas = (stage_size(config.data.image_size, stage_at(config, epoch).size) ** 2 for epoch in range(from_epoch + 1, last + 1))
+        return constant * sum(areas)
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """When things must happen, in seconds since the run began (time without a driver does not count).
+
+    Attributes:
+        total_s: everything up to the exported ensemble; infinite without a limit.
+        share: most of `total_s` that promotion may take.
+    """
+
+    total_s: float
+    share: float
+
+    def search_end_s(self, promotion_s: float | None) -> float:
+        """When the search must stop so that a promotion of `promotion_s` (None: not known yet) still fits."""
+        if math.isinf(self.total_s):
+            return math.inf
+        most = self.share * self.total_s
+        needed = most if promotion_s is None else min(most, promotion_s * _SAFETY + FINISH_S)
+        return self.total_s - needed
+
+    def jobs_end_s(self) -> float:
+        """When promotion's trainings must stop so that selection, test and export still fit."""
+        return self.total_s - FINISH_S
+
+
+def makespan_s(jobs_s: Sequence[float], workers: int) -> float:
+    """Wall time of jobs on so many workers, the longest first."""
+    free = [0.0] * max(1, workers)
+    for job in sorted(jobs_s, reverse=True):
+        place = free.index(min(free))
+        free[place] += job
+    return max(free)
+
+
+def fitting(jobs_s: Iterable[float], workers: int, available_s: float) -> int:
+    """How many of the jobs, in order, are done on so many workers within the time."""
+    taken: list[float] = []
+    for job in jobs_s:
+        if makespan_s([*taken, job * _SAFETY], workers) > available_s:
+            break
+        taken.append(job * _SAFETY)
+    return len(taken)

@@ -1,0 +1,75 @@
+"""`--dry-run`: the resolved plan, and what a trial will take, before anything runs."""
+
+import torch
+import yaml
+from rich.table import Table
+
+from ceph_core.config import Config
+from ceph_core.data.films import TrainingData
+from ceph_core.training.device import pick_device, pick_precision
+from ceph_core.training.memory import estimate_memory_mb, step_seconds
+from ceph_core.training.plan import stage_at, stage_size
+from search.live import LiveView
+from search.report.tables import duration
+from search.space import Space
+
+
+def show(space: Space, data: TrainingData, view: LiveView) -> None:
+    """Print the plan to stdout and the estimates to stderr."""
+    print(yaml.safe_dump(space.to_dict(), sort_keys=False, allow_unicode=True, width=120), end="")
+    counts = ", ".join(f"{len(data.splits.ids(name))} {name}" for name in ("train", "validation", "test", "double"))
+    view.say(f"films of {data.dataset.name}: {counts}")
+    for note in data.splits.notes:
+        view.say(note)
+    view.console.print(_table(space, data))
+
+
+def _table(space: Space, data: TrainingData) -> Table:
+    """One row a start point and each corner that decides memory: the largest batch and size of every schedule."""
+    table = Table(title="estimate a trial, full length", title_justify="left", caption="memory: counted, without the allocator's own; time: one step tried here")
+    for name in ("trial", "network", "size", "batch", "memory", "epochs", "time"):
+        table.add_column(name, justify="left" if name in ("trial", "network") else "right")
+    device = pick_device()
+    measured = (device.type == "cuda") == (space.resources.gpus_per_trial > 0)
+    torch.set_num_threads(space.resources.cpus_per_trial)
+    for name, config in {**{f"start_from[{i}]": space.configure(p, 0) for i, p in enumerate(space.start_from)}, **_largest(space)}.items():
+        canvas = data.canvas(config.data.image_size)
+        half = device.type == "cuda" and pick_precision(config.train, device) != "fp32"
+        memory = estimate_memory_mb(config, canvas, len(data.dataset.protocol), half)
+        seconds = "not on this machine"
+        if measured:
+            step = step_seconds(config, canvas, len(data.dataset.protocol), device)
+            seconds = duration(_run_seconds(config, step, len(data.train_ids)))
+        table.add_row(
+            name, config.model.name, f"{canvas.height} x {canvas.width}", str(config.train.batch_size), f"{memory:,.0f} MB",
+            str(config.train.epochs), seconds,
+        )  # fmt: skip
+    return table
+
+
+def _largest(space: Space) -> dict[str, Config]:
+    """The point of each schedule with the largest batch and image size."""
+    found: dict[str, Config] = {}
+    for name in space.schedules or {"": {}}:
+        values = dict(space.baseline)
+        for knob in space.knobs:
+            if knob.key in ("train.batch_size", "data.image_size") and knob.key in values:
+                values[knob.key] = max(knob.choices) if knob.choices else knob.high
+            if knob.key == "schedule":
+                if knob.choices and name not in knob.choices:
+                    break
+                values[knob.key] = name
+        else:
+            if space.contains(values):
+                found[f"largest {name}".strip()] = space.configure(values, 0)
+    return found
+
+
+def _run_seconds(config: Config, step_s: float, num_films: int) -> float:
+    """All epochs at the step's price a pixel."""
+    total = 0.0
+    for epoch in range(1, config.train.epochs + 1):
+        stage = stage_at(config, epoch)
+        area = (stage_size(config.data.image_size, stage.size) / config.data.image_size) ** 2
+        total += step_s / config.train.batch_size * area * num_films
+    return total

@@ -1,0 +1,129 @@
+"""What people see of a run in the terminal: a table that renews itself, or lines in a log that are never silent for long."""
+
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from search.policy import Policy, TrialState
+from search.records import Event
+from search.report.tables import duration
+
+LINE_EVERY_S = 15.0
+"""A log file gets a line at least this often."""
+_SHOWN = 12
+
+
+class LiveView:
+    """Progress on stderr.  As an observer of the policy it says in a line what happened; `tick` renews the rest."""
+
+    def __init__(self, dashboard: str = "", console: Console | None = None) -> None:
+        self.dashboard = dashboard
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self._live: Live | None = None
+        self._policy: Policy | None = None
+        self._elapsed: Callable[[], float] = lambda: 0.0
+        self._last_line = 0.0
+
+    def say(self, text: str) -> None:
+        """One line that stays."""
+        self.console.print(text, markup=False)
+        self._last_line = time.monotonic()
+
+    def watch(self, policy: Policy, elapsed_s: Callable[[], float]) -> None:
+        """Show this search from now on."""
+        self._policy, self._elapsed = policy, elapsed_s
+        if self.console.is_terminal:
+            self._live = Live(self._page(), console=self.console, refresh_per_second=2, transient=True)
+            self._live.start()
+
+    def close(self) -> None:
+        """Show nothing more."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+        self._policy = None
+
+    def tick(self) -> None:
+        """Time has passed."""
+        if self._live is not None:
+            self._live.update(self._page())
+        elif self._policy is not None and time.monotonic() - self._last_line >= LINE_EVERY_S:
+            self.say(self.line(self._policy))
+
+    def on_event(self, event: Event) -> None:
+        """Say what entered the ledger: trials that begin and end, and epochs where there is no table to show them."""
+        kind = event["event"]
+        if kind == "trial":
+            values = ", ".join(f"{key.split('.')[-1]}={_short(value)}" for key, value in event["values"].items())
+            self.say(f"{event['trial']} starts{' (baseline)' if event['is_baseline'] else ''}: {values}")
+        elif kind == "end":
+            self.say(f"{event['trial']} {event['status']}: {event['reason']}")
+        elif kind == "report" and self._live is None:
+            mre = event["val_mre_mm"]
+            shown = "no value" if mre is None or not math.isfinite(mre) else f"{mre:.2f} mm, SDR@2 {event['val_sdr_2mm']:.0f} %"
+            self.say(f"{event['trial']} epoch {event['epoch']}: {shown} ({event['seconds']:.1f} s, {event['image_size']:.0f} px)")
+
+    def line(self, policy: Policy) -> str:
+        """The state of the search in one line."""
+        counts = Counter(state.status for state in list(policy.trials.values()))
+        said = ", ".join(f"{counts[status]} {status}" for status in ("running", "completed", "stopped", "failed") if counts[status])
+        left = policy.remaining_s()
+        return " | ".join(
+            [
+                duration(self._elapsed()),
+                f"trials: {said or 'none yet'}",
+                f"best {_best(policy)}",
+                f"search time left: {'measuring' if left is None else 'about ' + duration(left)}",
+            ]
+        )
+
+    def _page(self) -> RenderableType:
+        policy = self._policy
+        assert policy is not None
+        states = list(policy.trials.values())
+        table = Table(title="validation MRE, mm; * baseline", title_justify="left", expand=False)
+        for name in ("trial", "status", "epoch", "MRE", "best", "knobs"):
+            table.add_column(name, justify="right" if name in ("epoch", "MRE", "best") else "left", no_wrap=name != "knobs", overflow="ellipsis")
+        for state in _interesting(states):
+            table.add_row(
+                state.trial + ("*" if state.is_baseline else ""),
+                state.status,
+                f"{state.epoch}/{state.config.train.epochs}",
+                "–" if state.value_mm is None else f"{state.value_mm:.2f}",
+                "–" if math.isinf(state.best_mm) else f"{state.best_mm:.2f}",
+                " ".join(_short(value) for value in state.values.values()),
+            )
+        rungs = "  ".join(
+            f"rung {row.rung} at {row.fraction:.0%}: {row.recorded} trials"
+            + (f", best {row.best_mm:.2f}" if row.best_mm is not None else "")
+            + (f", next needs < {row.cutoff_mm:.2f}" if row.cutoff_mm is not None else "")
+            for row in policy.rungs.rung_table()
+        )
+        lines = [self.line(policy), rungs]
+        if self.dashboard:
+            lines.append(f"Ray dashboard: http://{self.dashboard} (asks for the token in ~/.ray/auth_token)")
+        return Group(table, Text("\n".join(line for line in lines if line)))
+
+
+def _interesting(states: list[TrialState]) -> list[TrialState]:
+    """Those that run, then the best of the others; the baseline always."""
+    running = [state for state in states if state.status == "running"]
+    ended = sorted((s for s in states if s.status != "running"), key=lambda s: (not s.is_baseline, s.value_mm is None, s.value_mm or 0.0))
+    return [*running, *ended][:_SHOWN]
+
+
+def _best(policy: Policy) -> str:
+    ranked = policy.ranking()
+    return f"{ranked[0].value_mm:.2f} mm ({ranked[0].trial})" if ranked else "–"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

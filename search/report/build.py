@@ -1,0 +1,108 @@
+"""A run's records as one page: `report.html`, self-contained, to be opened offline."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+from plotly.utils import PlotlyJSONEncoder
+
+from ceph_core.data.imagefile import read_grey
+from search import records
+from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, Run
+from search.report import figures, tables
+from search.report.comparison import Comparison, compare
+from search.report.films import ReadFilm, worst_films
+from search.report.importance import Measure, knob_importances
+from search.study import importances as ped_anova
+
+
+def build(run_dir: Path | str, measure: Measure = ped_anova, read_film: ReadFilm = read_grey) -> Path:
+    """Write the report of a run, finished or not, from its records alone.
+
+    Args:
+        run_dir: the run's folder.
+        measure: what the importances of the knobs are computed by.
+        read_film: path -> (h, w) grey values, for the pictures.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        InputError: the folder is no run, or one of its files is damaged.
+    """
+    run = records.load(run_dir)
+    with records.atomic(run.folder.report_path) as temporary:
+        temporary.write_text(render(run, measure, read_film), encoding="utf-8")
+    return run.folder.report_path
+
+
+def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
+    """The page as text."""
+    compared = compare(run)
+    comparison = compared if isinstance(compared, Comparison) else None
+    has_ensemble = comparison is not None and ENSEMBLE in comparison.rows
+    plots: dict[str, figures.Figure | str] = {"curves": figures.learning_curves(run)}
+    if comparison is not None:
+        plots["success"] = figures.success_curve(comparison)
+    shares, reason = knob_importances(run, measure)
+    plots["importance"] = figures.importance_bars(shares) if shares else reason
+    slices = figures.slices(run)
+    return _page().render(
+        run=run,
+        facts=tables.facts(run),
+        comparison=comparison,
+        no_comparison=compared if isinstance(compared, str) else "",
+        has_ensemble=has_ensemble,
+        best=tables.best_trial(run),
+        board=tables.leaderboard(run),
+        knobs=tables.knob_names(run),
+        slices=list(slices),
+        why={name: plot for name, plot in (*plots.items(), *_slice_plots(slices)) if isinstance(plot, str)},
+        figures={name: _embed(plot) for name, plot in (*plots.items(), *_slice_plots(slices)) if not isinstance(plot, str)},
+        landmarks=tables.landmark_rows(comparison) if comparison is not None and has_ensemble else [],
+        films=worst_films(run, comparison, read_film) if comparison is not None and has_ensemble else [],
+        tiers=tables.tiers(comparison if has_ensemble else None),
+        failed=run.trials[run.trials["status"] == "failed"].to_dict("records"),
+        promotion=_shown(run.promotion),
+        command=tables.command(run),
+        plan_text=yaml.safe_dump(run.plan, sort_keys=False, allow_unicode=True),
+        names={"ensemble": ENSEMBLE, "best_single": BEST_SINGLE, "baseline": BASELINE, "mean_shape": MEAN_SHAPE},
+        plotly_js=Markup(get_plotlyjs()),
+        css=Markup(_asset("page.css")),
+        js=Markup(_asset("page.js")),
+    )
+
+
+@lru_cache
+def _page() -> jinja2.Template:
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"duration": tables.duration, "number": tables.number, "signed": tables.signed}
+    return environment.from_string(_asset("page.html.j2"))
+
+
+def _asset(name: str) -> str:
+    return files("search.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _slice_plots(slices: Mapping[str, figures.Figure | str]) -> list[tuple[str, figures.Figure | str]]:
+    return [(f"slice-{place}", plot) for place, plot in enumerate(slices.values())]
+
+
+def _embed(figure: figures.Figure) -> Markup:
+    """JSON that no text inside can end early: a knob's value may hold `</script>`."""
+    return Markup(json.dumps(figure, cls=PlotlyJSONEncoder).replace("<", "\\u003c"))
+
+
+def _shown(promotion: Mapping[str, Any] | None) -> dict[str, str]:
+    """The promotion's facts as text, by name."""
+    if promotion is None:
+        return {}
+    facts = {key.replace("_", " "): value for key, value in promotion.items() if key not in {"event", "time"}}
+    return {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in facts.items()}

@@ -1,0 +1,124 @@
+"""Errors on the locked test films of every model, the mean shape and the human readers."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ceph_core import metrics
+from ceph_core.metrics import Errors, Paired, Summary
+from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, READER_PREFIX, REFERENCE, Run
+
+Points = NDArray[np.float64]
+
+_ORDER = (ENSEMBLE, BEST_SINGLE, BASELINE, MEAN_SHAPE)
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One row of the comparison: (N, K) errors in mm, what they sum up to, and the MRE's 95 % interval over films."""
+
+    name: str
+    errors_mm: Errors
+    summary: Summary
+    low_mm: float
+    high_mm: float
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """The locked test.
+
+    Attributes:
+        films: N film ids.
+        landmarks: K symbols.
+        points: by model, (N, K, 2) original pixels, NaN where missing; the reference among them.
+        rows: by name, in the order of the table.
+        paired: the ensemble against another model; negative: the ensemble is better.
+        notes: what could not be computed, and how human rows are to be read.
+    """
+
+    films: tuple[str, ...]
+    landmarks: tuple[str, ...]
+    points: dict[str, Points]
+    rows: dict[str, Scored]
+    paired: dict[str, Paired]
+    notes: tuple[str, ...]
+
+    @property
+    def reference(self) -> Points:
+        """(N, K, 2) the points everything is measured against, original pixels."""
+        return self.points[REFERENCE]
+
+
+def compare(run: Run) -> Comparison | str:
+    """The comparison on test films, or why there is none."""
+    test = run.predictions[run.predictions["role"] == "test"]
+    reference = test[test["model"] == REFERENCE]
+    if reference.empty:
+        return "the locked test has not been opened yet: promotion opens it once, at the end of a run"
+    films = tuple(dict.fromkeys(reference["film"]))
+    landmarks = tuple(dict.fromkeys(reference["landmark"]))
+    spacing = (
+        run.splits.drop_duplicates("film").set_index("film").reindex(films)[["spacing_x_mm", "spacing_y_mm"]].to_numpy(dtype=np.float64)
+    )
+    if np.isnan(spacing).any():
+        unknown = int(np.isnan(spacing).any(axis=1).sum())
+        return f"splits.csv gives no spacing for {unknown} of {len(films)} test films, so nothing can be said in mm"
+
+    grid = pd.MultiIndex.from_product([films, landmarks])
+    points = {str(model): _on(grid, rows, len(films)) for model, rows in test.groupby("model", sort=False)}
+    truth = points[REFERENCE]
+    rows: dict[str, Scored] = {}
+    notes: list[str] = []
+    for model in sorted(points.keys() - {REFERENCE}, key=_place):
+        try:
+            # A reader who left a landmark out did not err on it; a model that did has failed, and the metric says so.
+            seen = np.where(np.isnan(points[model]), np.nan, truth) if model.startswith(READER_PREFIX) else truth
+            rows[model] = _score(model, metrics.radial_errors_mm(points[model], seen, spacing))
+        except ValueError as error:
+            notes.append(f"{model}: not scored: {error}")
+    _add_readers_apart(points, spacing, rows, notes)
+    return Comparison(films, landmarks, points, rows, _paired(rows), tuple(notes))
+
+
+def _on(grid: pd.MultiIndex, rows: pd.DataFrame, num_films: int) -> Points:
+    placed = rows.set_index(["film", "landmark"])[["x_px", "y_px"]].reindex(grid)
+    return placed.to_numpy(dtype=np.float64).reshape(num_films, -1, 2)
+
+
+def _place(model: str) -> tuple[int, str]:
+    return (_ORDER.index(model) if model in _ORDER else len(_ORDER) + model.startswith(READER_PREFIX), model)
+
+
+def _score(name: str, errors_mm: Errors) -> Scored:
+    return Scored(name, errors_mm, metrics.summarize(errors_mm), *metrics.bootstrap_interval(errors_mm))
+
+
+def _add_readers_apart(points: dict[str, Points], spacing: Points, rows: dict[str, Scored], notes: list[str]) -> None:
+    readers = [model for model in points if model.startswith(READER_PREFIX)]
+    for one, other in combinations(readers, 2):
+        apart = metrics.radial_errors_mm(points[one], np.where(np.isnan(points[one]), np.nan, points[other]), spacing)
+        name = f"{one.removeprefix(READER_PREFIX)} against {other.removeprefix(READER_PREFIX)}"
+        rows[name] = _score(name, apart)
+    for reader in readers:
+        if reader in rows and rows[reader].summary.mre_mm < 1e-6:
+            del rows[reader]
+            notes.append(f"{reader} is the reference itself, so it has no error of its own.")
+    if len(readers) > 1 and all(reader in rows for reader in readers):
+        notes.append(
+            "The reference is drawn from these readers, so each stands closer to it than to the other: "
+            "the row that sets one against the other is the fairer mark of what people agree on."
+        )
+
+
+def _paired(rows: dict[str, Scored]) -> dict[str, Paired]:
+    if ENSEMBLE not in rows:
+        return {}
+    ensemble = rows[ENSEMBLE].errors_mm
+    marked = ~np.isnan(ensemble).all(axis=1)
+    return {
+        other: metrics.paired_test(ensemble[marked], rows[other].errors_mm[marked]) for other in (BASELINE, BEST_SINGLE) if other in rows
+    }

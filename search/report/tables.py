@@ -1,0 +1,149 @@
+"""What the report's tables show: leaderboard, landmarks, tiers, facts of the run."""
+
+import math
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ceph_core import metrics
+from ceph_core.landmarks import PROTOCOLS
+from ceph_core.metrics import Summary
+from search.records import ENSEMBLE, PARAM_PREFIX, Run
+from search.report.comparison import Comparison
+
+STATUS_WORDS = {"completed": "completed", "stopped": "stopped early", "failed": "failed", "running": "running"}
+
+
+@dataclass(frozen=True)
+class LandmarkRow:
+    """The ensemble on one landmark over the test films; errors mm, SDR percent."""
+
+    symbol: str
+    name: str
+    summary: Summary
+    worst_mm: float
+    worst_film: str
+    num_films: int
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One line of the guide's ladder and whether the ensemble stands on it."""
+
+    name: str
+    mre_mm: float
+    sdr_2mm: float
+    sdr_4mm: float
+    reached: bool | None = None
+
+
+# The guide's quality ladder: MRE below, SDR at 2 mm and at 4 mm above.
+_TIERS = (Tier("minimum", 2.5, 60, 85), Tier("good", 2.0, 70, 90), Tier("excellent", 1.7, 75, 95))
+
+
+def leaderboard(run: Run) -> list[dict[str, Any]]:
+    """Trials by best validation MRE (those without one last), knobs as text."""
+    table = run.trials.sort_values(["best_mre_mm", "number"], na_position="last")
+    knobs = knob_names(run)
+    rows: list[dict[str, Any]] = []
+    for record in table.to_dict("records"):
+        row = {str(key): value for key, value in record.items()}
+        row["rank"] = len(rows) + 1
+        row["knobs"] = [knob_text(row[PARAM_PREFIX + knob]) for knob in knobs]
+        row["status_words"] = "unfinished" if row["status"] == "running" and run.status != "running" else STATUS_WORDS[row["status"]]
+        rows.append(row)
+    return rows
+
+
+def knob_names(run: Run) -> list[str]:
+    """Dotted keys of the searched knobs."""
+    return [column.removeprefix(PARAM_PREFIX) for column in run.trials.columns if column.startswith(PARAM_PREFIX)]
+
+
+def knob_text(value: Any) -> str:
+    """A knob's value in few characters; a dash where it did not exist."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def landmark_rows(comparison: Comparison) -> list[LandmarkRow]:
+    """One row a landmark, in the protocol's order."""
+    names = {symbol: name for protocol in PROTOCOLS.values() for symbol, name in zip(protocol.symbols, protocol.names, strict=True)}
+    rows = []
+    for column, symbol in enumerate(comparison.landmarks):
+        errors = comparison.rows[ENSEMBLE].errors_mm[:, column]
+        marked = ~np.isnan(errors)
+        worst = int(np.nanargmax(errors)) if marked.any() else 0
+        film = comparison.films[worst] if marked.any() else "–"
+        rows.append(
+            LandmarkRow(symbol, names.get(symbol, ""), metrics.summarize(errors[:, None]), float(errors[worst]), film, int(marked.sum()))
+        )
+    return rows
+
+
+def tiers(comparison: Comparison | None) -> list[Tier]:
+    """The guide's ladder, each step with whether the ensemble reached all three of its marks on test (None: no ensemble yet)."""
+    if comparison is None:
+        return list(_TIERS)
+    got = comparison.rows[ENSEMBLE].summary
+    return [
+        Tier(
+            tier.name, tier.mre_mm, tier.sdr_2mm, tier.sdr_4mm,
+            got.mre_mm < tier.mre_mm and got.sdr_2mm > tier.sdr_2mm and got.sdr_4mm > tier.sdr_4mm,
+        )
+        for tier in _TIERS
+    ]  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if math.isnan(seconds):
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with so many digits; a dash where there is none."""
+    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def best_trial(run: Run) -> dict[str, Any] | None:
+    """The trial with the lowest validation MRE among the completed, or among all while none is."""
+    completed = run.trials[run.trials["status"] == "completed"]
+    ranked = (completed if len(completed) else run.trials).dropna(subset=["best_mre_mm"]).sort_values("best_mre_mm")
+    return {str(key): value for key, value in ranked.iloc[0].items()} if len(ranked) else None
+
+
+def facts(run: Run) -> dict[str, str]:
+    """What a reader asks first, in words, by name."""
+    counts = run.trials["status"].value_counts()
+    ended = ", ".join(f"{counts[status]} {words}" for status, words in STATUS_WORDS.items() if status in counts)
+    splits = run.splits["split"].value_counts(sort=False)
+    data = run.plan.get("data") or {}
+    found = {
+        "trials": f"{len(run.trials)}" + (f" ({ended})" if ended else ""),
+        "epochs trained": f"{len(run.curves)}",
+        "wall time": duration(run.seconds),
+        "data": str(data.get("name") or data.get("root") or "not recorded"),
+        "films": ", ".join(f"{count} {split}" for split, count in splits.items()) or "not split yet",
+    }
+    profile = (run.plan.get("space") or {}).get("profile")
+    return {**found, "profile": str(profile)} if profile else found
+
+
+def command(run: Run) -> str:
+    """The command that repeats the run, as plan.yaml has it."""
+    given = run.plan.get("command")
+    return shlex.join(given) if isinstance(given, list) else str(given or "plan.yaml records no command")
+
+
+def signed(value: float) -> str:
+    """A difference with its sign, two digits, a true minus; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")

@@ -1,0 +1,165 @@
+"""Which configuration to try next: a pure function of (seed, trial number, history so far).
+
+Every proposal builds its Optuna study afresh from the history and seeds its model by the trial's number.  Nothing hides in
+a sampler's state, so a run resumed after trial k proposes what an unbroken one would; and what an old trial tells the model
+is a policy applied at each proposal, free to change its mind as the search learns.  The price is 0.1 ms a past trial.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, TPESampler
+from scipy.stats import qmc
+
+from ceph_core.errors import InputError
+from search.cube import point_at
+from search.history import Outcome, Point, Trial
+from search.space.knobs import Knob, active, misfits
+from search.told import StoppedAs, distribution, informs, quiet_optuna, told
+
+SamplerName = Literal["tpe", "gp", "random", "qmc"]
+
+_MODEL_DRAWS, _ALL_DRAWS = 4, 64
+"""How often a configuration tried before is drawn anew: first by the model, then at random; and how often in all."""
+
+
+class Sampler:
+    """Proposes configurations.
+
+    Args:
+        knobs: what is searched, each knob after those its condition names.
+        start_from: known-good points; they are the first trials, and the first of them is the baseline.
+        name: tpe (Parzen estimators, multivariate), gp (Gaussian process), random, or qmc (a scrambled Sobol sequence).
+        startup_trials: ended trials a model must have to learn from; until then the Sobol sequence spreads its points.
+        seed: of every draw.
+        stopped_as: what a trial stopped early tells the model, see `StoppedAs`; None: complete for gp, pruned for tpe.
+
+    Raises:
+        InputError: an unknown name or policy, or a start point outside the space; all problems at once.
+    """
+
+    def __init__(
+        self,
+        knobs: Sequence[Knob],
+        start_from: Sequence[Mapping[str, Any]] = (),
+        name: SamplerName = "tpe",
+        *,
+        startup_trials: int = 10,
+        seed: int = 0,
+        stopped_as: StoppedAs | None = None,
+    ) -> None:
+        problems = [f"start_from[{place}]: {key}: {what}" for place, point in enumerate(start_from) for key, what in misfits(knobs, point)]
+        if name not in get_args(SamplerName):
+            problems.append(f"sampler.name: {name!r} is unknown; allowed are {', '.join(get_args(SamplerName))}")
+        if stopped_as is not None and stopped_as not in get_args(StoppedAs):
+            problems.append(f"sampler.stopped_as: {stopped_as!r} is unknown; allowed are {', '.join(get_args(StoppedAs))}")
+        if name == "gp" and stopped_as == "pruned":
+            problems.append("sampler.stopped_as: a GP does not look at pruned trials; use complete or failed")
+        if problems:
+            raise InputError(problems)
+        self.name = name
+        self.stopped_as: StoppedAs = stopped_as or ("complete" if name == "gp" else "pruned")
+        self._knobs = tuple(knobs)
+        self._distributions: dict[str, BaseDistribution] = {knob.key: distribution(knob) for knob in knobs}
+        self._start_from = tuple(dict(point) for point in start_from)
+        self._startup_trials = max(1, startup_trials)
+        self._seed = seed
+        self._trials: dict[int, Trial] = {}
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """The history, by number."""
+        return tuple(self._trials.values())
+
+    def ask(self, number: int) -> dict[str, Any]:
+        """Values of the active knobs for trial `number`; numbers rise, and one asked before gets the same answer."""
+        if number not in self._trials:
+            assert number > max(self._trials, default=-1), f"trial {number} asked after trial {max(self._trials)}"
+            values = self._start_from[number] if number < len(self._start_from) else self._propose(number)
+            self._trials[number] = Trial(number, dict(values), is_baseline=number == 0 and bool(self._start_from))
+        return dict(self._trials[number].values)
+
+    def report(self, number: int, epoch: int, total_epochs: int, value_mm: float | None) -> None:
+        """A trial's validation MRE after an epoch, the report that stops it included; the first entry of an epoch stays."""
+        self._trials[number].curve.setdefault(epoch, Point(value_mm, total_epochs))
+
+    def tell(self, number: int, outcome: Outcome) -> None:
+        """A trial has ended; telling it again changes nothing."""
+        trial = self._trials[number]
+        assert trial.outcome in (None, outcome), f"trial {number} ended as {trial.outcome}, now told {outcome}"
+        trial.outcome = outcome
+
+    def replay(self, history: Iterable[Trial]) -> None:
+        """Take over a history, running trials included; the next proposals are those of a sampler that lived through it."""
+        assert not self._trials, "replay is for a new sampler"
+        self._trials = {trial.number: trial for trial in sorted(history, key=lambda trial: trial.number)}
+
+    def _propose(self, number: int) -> dict[str, Any]:
+        """A configuration not tried before, if one is found in a bounded number of draws."""
+        tried = {_identity(trial.values) for trial in self._trials.values()}
+        study = self._study() if self._is_modelled() else None
+        for draw in range(_ALL_DRAWS):
+            seed = int(np.random.SeedSequence([self._seed, number, draw]).generate_state(1)[0])
+            if study is not None and draw < _MODEL_DRAWS:
+                values = self._from_model(study, seed)
+            elif self.name != "random" and draw == 0:
+                values = point_at(self._knobs, self._sobol(number - len(self._start_from)))
+            else:
+                values = point_at(self._knobs, np.random.default_rng(seed).random(len(self._knobs)).tolist())
+            if _identity(values) not in tried:
+                break
+        return values
+
+    def _sobol(self, index: int) -> list[float]:
+        """Point `index` of one scrambled Sobol sequence, whoever drew the points before it."""
+        sequence = qmc.Sobol(len(self._knobs), scramble=True, rng=np.random.default_rng(self._seed))
+        if index:
+            sequence.fast_forward(index)
+        return [float(share) for share in sequence.random(1)[0]]
+
+    def _is_modelled(self) -> bool:
+        """Whether a model is wanted and has enough to learn from, some value among it (not infeasible trials alone)."""
+        learned = [trial.outcome.kind for trial in self._trials.values() if trial.outcome and informs(trial, self.stopped_as)]
+        return self.name in ("tpe", "gp") and len(learned) >= self._startup_trials and set(learned) != {"infeasible"}
+
+    def _study(self) -> optuna.Study:
+        """The history in Optuna's terms, in memory."""
+        with quiet_optuna():
+            study = optuna.create_study()
+            study.add_trials(told(self.trials, self._distributions, self.stopped_as, with_gp=self.name == "gp"))
+        return study
+
+    def _from_model(self, study: optuna.Study, seed: int) -> dict[str, Any]:
+        """Drawn knob by knob; what is drawn stays in the study as a running trial, so that drawing anew shuns it."""
+        values: dict[str, Any] = {}
+        with quiet_optuna():
+            study.sampler = self._model(seed)
+            trial = study.ask()
+            for knob in self._knobs:
+                if knob.key in active(self._knobs, values):
+                    values[knob.key] = _suggest(trial, knob, self._distributions[knob.key])
+        return values
+
+    def _model(self, seed: int) -> BaseSampler:
+        """Conditional knobs: TPE models each group that occurs together; a GP models what always exists, a TPE the rest."""
+        grouped = any(knob.when for knob in self._knobs)
+        tpe = TPESampler(n_startup_trials=1, multivariate=True, group=grouped, constant_liar=True, seed=seed)
+        if self.name == "tpe":
+            return tpe
+        return GPSampler(n_startup_trials=1, independent_sampler=tpe, seed=seed, warn_independent_sampling=False)
+
+
+def _suggest(trial: optuna.Trial, knob: Knob, wanted: BaseDistribution) -> Any:
+    if isinstance(wanted, FloatDistribution):
+        return trial.suggest_float(knob.key, wanted.low, wanted.high, step=wanted.step, log=wanted.log)
+    if isinstance(wanted, IntDistribution):
+        return trial.suggest_int(knob.key, wanted.low, wanted.high, step=wanted.step, log=wanted.log)
+    return trial.suggest_categorical(knob.key, knob.choices)
+
+
+def _identity(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Equal for equal configurations, whatever the order of their keys."""
+    return tuple(sorted((key, repr(value)) for key, value in values.items()))

@@ -1,0 +1,137 @@
+"""What a space file may say: every section, key, unit and range."""
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_serializer, model_validator
+
+from ceph_core.config import Frozen
+
+Whole = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+GPU_SHARES = (0, Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), 1)
+
+
+def _scalar(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError("must be one number, text, true, false or null")
+    return value
+
+
+def _pair(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError("must be [low, high]")
+    return value
+
+
+def _gpu_share(value: Any) -> float:
+    try:
+        given = float(Fraction(value)) if isinstance(value, str) else float(value)
+        return next(float(share) for share in GPU_SHARES if abs(given - share) < 0.005)
+    except (TypeError, ValueError, ZeroDivisionError, StopIteration):
+        raise ValueError("must be 0, 1/4, 1/3, 1/2 or 1: a trial uses one GPU or an even share of it") from None
+
+
+Choice = Annotated[Any, AfterValidator(_scalar)]
+"""One value of a categorical knob: a number, text, true, false or null."""
+
+
+class Entry(Frozen):
+    """One searched knob: exactly one of `float`, `int` and `categorical`."""
+
+    float_range: Annotated[tuple[Number, Number], BeforeValidator(_pair)] | None = Field(
+        None, alias="float", description="[low, high], both included"
+    )
+    int_range: Annotated[tuple[Whole, Whole], BeforeValidator(_pair)] | None = Field(
+        None, alias="int", description="[low, high], both included"
+    )
+    categorical: tuple[Choice, ...] | None = Field(None, min_length=1, description="the values to choose from")
+    log: bool = Field(False, description="sample on a log scale; low must be above 0")
+    step: Number | None = Field(None, gt=0, description="distance of neighbouring values; must divide the range")
+    when: dict[str, tuple[Choice, ...]] = Field(
+        default_factory=dict, description="the knob exists only while each of these knobs has one of these values"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Entry":
+        given = [kind for kind, value in self.kinds().items() if value is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"needs exactly one of float: [low, high], int: [low, high], categorical: [...]; has {' and '.join(given) or 'none'}"
+            )
+        if self.int_range is not None and self.step is not None and self.step != int(self.step):
+            raise ValueError(f"the step of an int range must be a whole number, got {self.step:g}")
+        return self
+
+    def kinds(self) -> dict[str, tuple[Any, ...] | None]:
+        """Range or choices by kind; all but one are None."""
+        return {"float": self.float_range, "int": self.int_range, "categorical": self.categorical}
+
+    @model_serializer
+    def _as_written(self) -> dict[str, Any]:
+        ((kind, values),) = [(kind, list(values)) for kind, values in self.kinds().items() if values is not None]
+        step = int(self.step) if kind == "int" and self.step is not None else self.step
+        written: dict[str, Any] = {kind: values} if kind == "categorical" else {kind: values, "log": self.log, "step": step}
+        return {**written, "when": {key: list(allowed) for key, allowed in self.when.items()}} if self.when else written
+
+
+class SamplerSettings(Frozen):
+    """Who proposes configurations (Optuna's samplers)."""
+
+    name: Literal["tpe", "gp", "random", "qmc"] = Field("tpe", description="Parzen trees, Gaussian process, uniform, or a Sobol sequence")
+    startup_trials: Whole = Field(10, ge=0, le=10_000, description="random trials before tpe and gp use what they learned")
+    seed: Whole = Field(0, ge=0, lt=2**31, description="the same plan, seed and single worker propose the same configurations")
+
+
+class SchedulerSettings(Frozen):
+    """When weak trials stop (asynchronous successive halving)."""
+
+    rungs: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = Field(
+        (0.1, 0.3), description="rungs, as fractions of a trial's own epochs; []: never stop early"
+    )
+    reduction_factor: Number = Field(3.0, gt=1, le=10, description="the best 1 in this many goes on past a rung")
+
+
+class Resources(Frozen):
+    """What one trial occupies, and how many run at a time."""
+
+    cpus_per_trial: Whole = Field(4, ge=1, le=256, description="CPU cores, and threads, of a trial")
+    gpus_per_trial: Annotated[float, BeforeValidator(_gpu_share)] = Field(1.0, description="GPUs of a trial: 0, 1/4, 1/3, 1/2 or 1")
+    max_concurrent: Whole | None = Field(None, ge=1, description="most trials at a time; null: as many as the resources allow")
+
+
+class Budget(Frozen):
+    """Where the search ends."""
+
+    trials: Whole = Field(64, ge=1, le=100_000, description="most trials, those of start_from included")
+    hours: Number | None = Field(None, gt=0, description="wall time of everything up to the exported ensemble, hours; null: no limit")
+    disk_gb: Number = Field(50.0, gt=0, description="most that the run folder may hold, GB")
+
+
+class PromotionSettings(Frozen):
+    """How the best become an ensemble."""
+
+    candidates: Whole = Field(4, ge=1, le=100, description="best distinct configurations trained to the full budget")
+    max_members: Whole = Field(4, ge=1, le=32, description="most members of the ensemble")
+    share: Number = Field(0.35, gt=0, lt=1, description="share of budget.hours kept for promotion, export and report")
+
+
+class Spec(Frozen):
+    """A space file under one profile."""
+
+    description: str = Field("", description="what this search is for, shown in the report")
+    fixed: dict[str, Any] = Field(default_factory=dict, description="configuration keys that no trial varies")
+    search: dict[str, Entry] = Field(
+        default_factory=dict, description="searched knobs by configuration key; `schedule` chooses one of `schedules`"
+    )
+    schedules: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="named recipes: configuration keys and `stages`, which is short for schedule.stages"
+    )
+    start_from: tuple[dict[str, Choice], ...] = Field((), description="known good points, tried first; the first is the baseline")
+    sampler: SamplerSettings = Field(default_factory=SamplerSettings)
+    scheduler: SchedulerSettings = Field(default_factory=SchedulerSettings)
+    resources: Resources = Field(default_factory=Resources)
+    budget: Budget = Field(default_factory=Budget)
+    promotion: PromotionSettings = Field(default_factory=PromotionSettings)
+    profile: Literal["gpu", "cpu"] = Field("gpu", description="the profile this was resolved for; --profile chooses it")
+    source: str = Field("space", description="the file this was read from")

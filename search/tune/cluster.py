@@ -1,0 +1,162 @@
+"""A Ray cluster, started here or joined, and trials run on it."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+# Before Ray is imported: no usage statistics, no loggers of Ray's beside our records, no state snapshots we do not read.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+import ray
+from ray import tune
+
+from ceph_core.errors import InputError
+from search.space.schema import Resources
+from search.tune.scheduler import Judge, JudgeScheduler
+from search.tune.searcher import NextOrder, OrderSearcher
+from search.tune.trial import LandmarkTrial, Shared
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What trials run on.
+
+    Attributes:
+        cpus, gpus: of all nodes.
+        dashboard: its address; empty if there is none.
+        is_local: started by this process.
+    """
+
+    cpus: float
+    gpus: float
+    dashboard: str
+    is_local: bool
+
+    def places(self, resources: Resources) -> int:
+        """How many trials run at a time.
+
+        Raises:
+            InputError: not even one fits.
+        """
+        places = int(self.cpus / resources.cpus_per_trial + 1e-9)
+        if resources.gpus_per_trial:
+            places = min(places, int(self.gpus / resources.gpus_per_trial + 1e-9))
+        if places < 1:
+            raise InputError(
+                f"resources: a trial wants {resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs, the cluster has {self.cpus:g} "
+                f"and {self.gpus:g}; lower resources.cpus_per_trial / gpus_per_trial (--set), or choose --profile cpu"
+            )
+        return min(places, resources.max_concurrent or places)
+
+
+def connect(address: str | None) -> Cluster:
+    """Start Ray on this machine, or join a cluster ("auto" or HOST:PORT).
+
+    The dashboard of a local cluster listens on loopback and asks for Ray's token.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", **options)
+    else:
+        try:
+            context = ray.init(address=address, **options)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"--address {address}: no Ray cluster answers ({str(error).splitlines()[0]}); start one with `ray start --head`"
+            ) from error
+    total = ray.cluster_resources()
+    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), context.dashboard_url or "", is_local=address is None)
+
+
+def has_gpu(address: str) -> bool:
+    """Whether the cluster at the address has a GPU."""
+    connect(address)
+    try:
+        return bool(ray.cluster_resources().get("GPU", 0.0))
+    finally:
+        ray.shutdown()
+
+
+def disconnect() -> None:
+    """Leave the cluster; one started here ends."""
+    ray.shutdown()
+
+
+def run_orders(
+    next_order: NextOrder, judge: Judge, shared: Shared, resources: Resources, workers: int, run_dir: Path, on_tick: Callable[[], None]
+) -> bool:
+    """Run trials until no order is left.
+
+    Args:
+        next_order: asked whenever a place is free; None ends the series.
+        judge: told of every report and failure.
+        on_tick: called about ten times a second while trials run.
+
+    Returns:
+        False if Ctrl-C ended it early.
+    """
+    scratch = run_dir / ".ray"
+    bundle: dict[str, float] = {"CPU": resources.cpus_per_trial}
+    if resources.gpus_per_trial:
+        bundle["GPU"] = resources.gpus_per_trial
+    searcher = OrderSearcher(next_order, workers)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(LandmarkTrial, shared=shared), tune.PlacementGroupFactory([bundle])),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=JudgeScheduler(judge),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=_name,
+            trial_dirname_creator=_name,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=str(scratch),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            callbacks=[_Tick(on_tick)],
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return searcher.is_exhausted
+
+
+def call(function: Callable[..., Result], *args: Any, resources: Resources, on_wait: Callable[[], None]) -> Result:
+    """Run a function on a worker with a trial's resources; `on_wait` is called every 15 s until it answers."""
+    remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=0)(function)
+    answer = remote.remote(*args)
+    while not ray.wait([answer], timeout=15)[0]:
+        on_wait()
+    result: Result = ray.get(answer)
+    return result
+
+
+class _Tick(tune.Callback):  # type: ignore[misc]
+    """Calls back from Ray's loop, so that no second thread looks at the policy."""
+
+    def __init__(self, on_tick: Callable[[], None]) -> None:
+        self._on_tick = on_tick
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._on_tick()
+
+
+def _name(trial: Any) -> str:
+    return str(trial.config["order"]["trial"])

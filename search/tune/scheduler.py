@@ -1,0 +1,46 @@
+"""Ray tells this what trials report; it asks the run's judge who goes on."""
+
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+_RAY_KEYS = {
+    "trial_id", "done", "training_iteration", "time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore",
+    "pid", "hostname", "node_ip", "date", "timestamp", "experiment_tag", "timesteps_total", "episodes_total",
+}  # fmt: skip
+
+
+class Judge(Protocol):
+    """Who decides: the search's policy, or promotion."""
+
+    def heard(self, trial: str, figures: dict[str, Any]) -> bool:
+        """An epoch has ended; whether the trial goes on."""
+
+    def died(self, trial: str, text: str) -> None:
+        """The trial has failed with this traceback."""
+
+
+class JudgeScheduler(FIFOScheduler):  # type: ignore[misc]
+    """First come, first served; stops what the judge stops."""
+
+    def __init__(self, judge: Judge) -> None:
+        super().__init__()
+        self._judge = judge
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """One report."""
+        figures = {key: value for key, value in result.items() if key not in _RAY_KEYS and not key.startswith("config/")}
+        goes_on = self._judge.heard(trial.config["order"]["trial"], figures)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial has died; its traceback goes to the records."""
+        path = trial.error_file
+        text = (
+            Path(path).read_text(encoding="utf-8", errors="replace")
+            if path and Path(path).exists()
+            else f"trial ended: {trial.get_error()}"
+        )
+        self._judge.died(trial.config["order"]["trial"], text)

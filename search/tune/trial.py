@@ -1,0 +1,178 @@
+"""A training inside a Ray actor.  Actors are reused: a second trial on a node starts in a fraction of a second."""
+
+import importlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import torch
+from ray import tune
+
+from ceph_core.config import Config
+from ceph_core.data.films import TrainingData
+from ceph_core.training.checkpoint import STATE_FILE
+from ceph_core.training.trainer import EpochResult, Training
+
+REPORTS_FILE = "reports.jsonl"
+
+SAVE_INTERVAL_S = 30.0
+"""State is saved when this long, and twenty times as long as a save takes, has gone by: at most 5 % of the time."""
+
+
+class TrainingLike(Protocol):
+    """What a trial consumes: `ceph_core.training.Training`, or a made-up curve in tests."""
+
+    epoch: int
+
+    def __iter__(self) -> Iterator[EpochResult]: ...
+
+    def __next__(self) -> EpochResult: ...
+
+    def save(self, folder: Path) -> Path: ...
+
+    def close(self) -> None: ...
+
+
+BuildTraining = Callable[[Config, TrainingData | None, Path | None], TrainingLike]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What every trial of a run has in common; sent to a node once.
+
+    Attributes:
+        data: films and their split.
+        save_shares: fractions of a trial's epochs after which its state is saved (the rungs).
+        threads: CPU threads of a trial.
+        build: `module:function` in the place of `Training`, for tests of the search.
+    """
+
+    data: TrainingData | None
+    save_shares: tuple[float, ...]
+    threads: int
+    build: str | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One trial's own part; plain values, for Ray's sake.
+
+    Attributes:
+        trial: id in the run folder.
+        config: dump of the whole `Config`.
+        folder: where state and reports go.
+        reported: last epoch that the ledger holds.
+        start_from: folder of another trial whose state is taken if this one has none yet.
+    """
+
+    trial: str
+    config: dict[str, Any]
+    folder: str
+    reported: int = 0
+    start_from: str | None = None
+
+
+class LandmarkTrial(tune.Trainable):  # type: ignore[misc]
+    """One epoch a step.  A failure raises: Ray then retires the actor, and with it a poisoned CUDA context."""
+
+    def setup(self, config: dict[str, Any], shared: Shared) -> None:
+        """A new actor."""
+        self._shared = shared
+        torch.set_num_threads(shared.threads)
+        cv2.setNumThreads(1)
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The actor is reused for another trial.  Never False: that would mark the new trial failed."""
+        self._leave()
+        self._begin(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        """The actor ends: its trial was stopped, or the run interrupted."""
+        self._leave()
+
+    def step(self) -> dict[str, Any]:
+        """Train an epoch, or hand out one that an earlier driver did not live to hear of."""
+        if self._training is None:
+            self._training = self._open()
+        if self._unheard:
+            return self._unheard.pop(0)
+        result = next(iter(self._training))
+        figures = report_of(result)
+        # First the report, then the state: a state must never be ahead of its reports.
+        with (self._folder / REPORTS_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(figures) + "\n")
+        self._dirty = True
+        total = self._config.train.epochs
+        wanted = {max(1, -int(-share * total // 1)) for share in self._shared.save_shares} | {total}
+        if result.epoch in wanted or time.monotonic() - self._saved_at > max(SAVE_INTERVAL_S, 20 * self._save_s):
+            self._save()
+        return figures
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        """Take an order; building waits for the first step, so that its errors are the trial's."""
+        self._order = Order(**config["order"])
+        self._config = Config.model_validate(self._order.config)
+        self._folder = Path(self._order.folder)
+        self._training: TrainingLike | None = None
+        self._unheard: list[dict[str, Any]] = []
+        self._dirty, self._saved_at, self._save_s = False, time.monotonic(), 0.0
+
+    def _open(self) -> TrainingLike:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        resume: Path | None = self._folder
+        if not (self._folder / STATE_FILE).exists():
+            other = self._order.start_from
+            resume = Path(other) if other is not None and (Path(other) / STATE_FILE).exists() else None
+        build: BuildTraining = _named(self._shared.build) if self._shared.build else Training  # type: ignore[assignment]
+        training = build(self._config, self._shared.data, resume)
+        heard = read_reports(self._folder)
+        self._unheard = [figures for epoch, figures in sorted(heard.items()) if self._order.reported < epoch <= training.epoch]
+        return training
+
+    def _save(self) -> None:
+        assert self._training is not None
+        started = time.monotonic()
+        self._training.save(self._folder)
+        self._saved_at = time.monotonic()
+        self._save_s = self._saved_at - started
+        self._dirty = False
+
+    def _leave(self) -> None:
+        if self._training is None:
+            return
+        if self._dirty:
+            self._save()
+        self._training.close()
+        self._training = None
+
+
+def report_of(result: EpochResult) -> dict[str, Any]:
+    """An epoch's result as a report of the ledger."""
+    figures = {f"val_{name}": value for name, value in asdict(result.val).items()}
+    rest = {key: value for key, value in vars(result).items() if key != "val"}
+    return {**rest, **figures}
+
+
+def read_reports(folder: Path) -> dict[int, dict[str, Any]]:
+    """The epochs a trial has ended, by number; the first entry of an epoch stays, a torn last line is left out."""
+    path = folder / REPORTS_FILE
+    reports: dict[int, dict[str, Any]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            figures = json.loads(line)
+        except ValueError:
+            continue
+        reports.setdefault(int(figures["epoch"]), figures)
+    return reports
+
+
+def _named(name: str) -> BuildTraining:
+    module, _, function = name.partition(":")
+    build: BuildTraining = getattr(importlib.import_module(module), function)
+    return build

@@ -1,0 +1,63 @@
+"""HRNet with a landmark head."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ceph_core.config import ModelConfig
+from ceph_core.errors import InputError
+from ceph_core.models import build
+
+SMALL = ModelConfig(name="hrnet_w18_small")
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+def test_maps_come_at_the_head_s_stride(stride: int) -> None:
+    net = build(SMALL.model_copy(update={"head_stride": stride}), 5).eval()
+    with torch.inference_mode():
+        raw = net(torch.zeros(1, 1, 96, 64))
+    assert raw.shape == (1, 5, 96 // stride, 64 // stride)
+
+
+def test_building_follows_torch_s_generator() -> None:
+    states = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        states.append(build(SMALL, 3).state_dict())
+    assert all(torch.equal(one, other) for one, other in zip(states[0].values(), states[1].values(), strict=True))
+
+
+def test_normalisation_travels_with_the_weights() -> None:
+    assert {"grey_mean", "grey_std"} <= set(build(SMALL, 3).state_dict())
+
+
+def test_a_colour_weight_file_is_folded_into_grey(tmp_path: Path) -> None:
+    weights = build(SMALL, 3).backbone.state_dict()
+    colour = weights["conv1.weight"].repeat(1, 3, 1, 1)
+    save_file({**weights, "conv1.weight": colour.contiguous()}, tmp_path / "w.safetensors")
+    net = build(ModelConfig(name="hrnet_w18_small", pretrained=str(tmp_path / "w.safetensors")), 3)
+    assert torch.allclose(net.backbone.state_dict()["conv1.weight"], colour.sum(1, keepdim=True))
+
+
+def test_weight_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gone\.pth: no such file"):
+        build(ModelConfig(name="hrnet_w18_small", pretrained=str(tmp_path / "gone.pth")), 3)
+    (tmp_path / "text.pth").write_text("no weights")
+    with pytest.raises(InputError, match="cannot be read as weights"):
+        build(ModelConfig(name="hrnet_w18_small", pretrained=str(tmp_path / "text.pth")), 3)
+    save_file({"conv1.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "part.safetensors")
+    with pytest.raises(InputError, match="does not fit timm's hrnet_w18_small"):
+        build(ModelConfig(name="hrnet_w18_small", pretrained=str(tmp_path / "part.safetensors")), 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hrnet_w32", "hrnet_w48"])
+def test_the_large_networks_take_a_step_at_512_px(name: str) -> None:
+    net = build(ModelConfig.model_validate({"name": name}), 19).train()
+    # Batch norm needs more than one value a channel, which even one film gives at its coarsest 16 x 13.
+    raw = net(torch.rand(1, 1, 512, 416) * 255)
+    assert raw.shape == (1, 19, 128, 104)
+    raw.square().mean().backward()
+    assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in net.parameters())

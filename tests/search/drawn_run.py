@@ -1,0 +1,169 @@
+"""A made-up run folder: curves, predictions and small drawn films, nothing trained."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from ceph_core.config import Config
+from ceph_core.landmarks import ISBI19
+from search import records
+from search.space import Space
+
+SIZE = (400, 322)  # height, width
+SPACING_MM = 0.6
+RUNGS = (2, 4)
+EPOCHS = 12
+SHAPE = np.array(
+    [
+        [130, 120], [235, 105], [210, 165], [100, 165], [240, 215], [225, 270], [232, 305], [222, 325], [230, 318], [120, 275],
+        [235, 245], [240, 243], [262, 225], [255, 255], [258, 205], [250, 310], [180, 200], [245, 195], [110, 190],
+    ],
+    dtype=float,
+)  # fmt: skip
+
+
+def draw_film(path: Path, points: np.ndarray, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    film = np.zeros(SIZE, np.uint8)
+    cv2.ellipse(film, (165, 150), (120, 125), 0, 0, 360, 90, -1)
+    cv2.ellipse(film, (165, 150), (120, 125), 0, 0, 360, 190, 7)
+    cv2.fillPoly(film, [points[[9, 5, 6, 7]].astype(np.int32)], 170)
+    cv2.fillPoly(film, [points[[16, 17, 4, 10]].astype(np.int32)], 200)
+    film = cv2.GaussianBlur(film, (0, 0), 3).astype(float) + rng.normal(0, 6, SIZE)
+    cv2.imwrite(str(path), film.clip(0, 255).astype(np.uint8))
+
+
+def draw_run(folder: Path, trials: int = 12, promoted: bool = True, finished: bool = True, films: int = 10) -> records.RunFolder:
+    """Trial 0 is the baseline, 3 fails, most of the others are stopped at a rung; `promoted` adds predictions of a test."""
+    plan = {
+        "command": f"python run_search.py --space spaces/drawn.yaml --trials {trials} --seed 7",
+        "space": drawn_space(trials).to_dict(),
+        "seed": 7,
+        "data": {"name": "phantom", "protocol": "isbi-19", "fingerprint": "0123456789abcdef"},
+        "versions": {"python": "3.12", "torch": "2.14", "ray": "2.60"},
+    }
+    run = records.create(folder / "drawn", plan)
+    draw_splits(run, folder / "films", films)
+    with records.Ledger(run.path) as ledger:
+        ledger.append_run(pid=1, time=1000.0)
+        for number in range(trials):
+            draw_trial(ledger, number)
+        if promoted:
+            ledger.append_promotion(
+                members=["t0001", "t0006"], combination="heatmap mean", candidates=["t0001", "t0006", "t0009"], time=2900.0
+            )
+            draw_predictions(run)
+        if finished:
+            ledger.append_finished(time=3000.0)
+    records.write_tables(run)
+    return run
+
+
+def drawn_space(trials: int) -> Space:
+    start = {"heatmap.sigma_rel": 0.007, "augment.strength": 1.0, "train.batch_size": 4, "schedule": "small-flat"}
+    tree = {
+        "description": "Drawn for a test: sigma, augmentation, batch and schedule.",
+        "fixed": {"model.name": "hrnet_w18_small", "train.epochs": EPOCHS},
+        "search": {
+            "heatmap.sigma_rel": {"float": [0.003, 0.02], "log": True},
+            "augment.strength": {"float": [0.0, 2.0]},
+            "train.batch_size": {"int": [2, 8]},
+            "schedule": {"categorical": ["small-flat", "small-progressive"]},
+        },
+        "schedules": {
+            "small-flat": {"stages": [{"epochs": 1.0}]},
+            "small-progressive": {"stages": [{"epochs": 0.4, "size": 0.75, "batch": 2}, {"epochs": 0.6}]},
+        },
+        "start_from": [start],
+        "scheduler": {"rungs": [0.1, 0.3], "reduction_factor": 3.0},
+        "budget": {"trials": max(1, trials)},
+    }
+    return Space.from_dict(tree)
+
+
+def draw_trial(ledger: records.Ledger, number: int) -> None:
+    rng = np.random.default_rng(number)
+    trial = f"t{number:04d}"
+    values = {
+        "heatmap.sigma_rel": 0.007 if number == 0 else float(np.exp(rng.uniform(np.log(0.003), np.log(0.02)))),
+        "augment.strength": 1.0 if number == 0 else float(rng.uniform(0, 2)),
+        "train.batch_size": 4 if number == 0 else int(rng.integers(2, 9)),
+        "schedule": "small-flat" if number % 2 == 0 else "small-progressive",
+    }
+    config = Config().model_dump(mode="json")
+    config["train"]["epochs"] = EPOCHS
+    start = 1000.0 + 100 * number
+    ledger.append_trial(
+        trial,
+        number=number,
+        role="search",
+        candidate=trial,
+        is_baseline=number == 0,
+        values=values,
+        config=config,
+        seed=7,
+        fold=-1,
+        time=start,
+    )
+    floor = 1.5 + 3 * np.log(values["heatmap.sigma_rel"] / 0.007) ** 2 + 0.3 * abs(values["augment.strength"] - 1)
+    for epoch in range(1, EPOCHS + 1):
+        error = float(floor + 12 / epoch**1.6 + rng.normal(0, 0.04))
+        broken = number == 3 and epoch == 3
+        stops = number not in (0, 3) and ((epoch == RUNGS[0] and floor > 3) or (epoch == RUNGS[1] and floor > 1.9))
+        share = 100 * float(np.exp(-((error / 3.2) ** 1.5)))
+        ledger.append_report(
+            trial, epoch,
+            train_loss=0.1 / epoch, val_loss=0.12 / epoch, val_mre_mm=float("nan") if broken else error, val_median_mm=error * 0.8,
+            val_sdr_2mm=share, val_sdr_2_5mm=min(100, share + 8), val_sdr_3mm=min(100, share + 14), val_sdr_4mm=min(100, share + 20),
+            lr=5e-4, image_size=256, batch_size=values["train.batch_size"], seconds=6.5, films_per_s=18.0, peak_memory_mb=800.0 + number,
+            rung=RUNGS.index(epoch) if epoch in RUNGS else None,
+            decision="fail" if broken else "stop" if stops else "done" if epoch == EPOCHS else "continue", time=start + 6.5 * epoch,
+        )  # fmt: skip
+        if broken or stops:
+            break
+    end = {"event": "end", "trial": trial, "status": "completed", "reason": "all epochs done", "error": None, "time": start + 6.5 * epoch}
+    if broken:
+        trace = "Traceback (most recent call last):\n  <loss>\nFloatingPointError: NaN"
+        end |= {"status": "failed", "reason": "val_mre_mm is not a number", "error": trace}
+    elif stops:
+        end |= {"status": "stopped", "reason": f"rung {RUNGS.index(epoch)} (epoch {epoch}): {error:.2f} mm is not in the top third"}
+    ledger.append(end)
+
+
+def draw_splits(run: records.RunFolder, images: Path, films: int) -> None:
+    images.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for number in range(films):
+        path = images / f"{number:03d}.png"
+        draw_film(path, true_points(number), number)
+        split = "test" if number >= films // 2 else "validation"
+        rows.append((f"{number:03d}", split, -1, f"g{number}", SPACING_MM, SPACING_MM, str(path)))
+    columns = ["film", "split", "fold", "group", "spacing_x_mm", "spacing_y_mm", "image"]
+    records.write_splits(run, pd.DataFrame(rows, columns=columns))
+
+
+def true_points(number: int) -> np.ndarray:
+    rng = np.random.default_rng([number, 1])
+    return SHAPE + rng.normal(0, 4, 2) + rng.normal(0, 3, SHAPE.shape)
+
+
+def draw_predictions(run: records.RunFolder) -> None:
+    """Errors grow from ensemble to mean shape; the last film's ensemble misses one landmark by far; "LL" is missing on one film."""
+    splits = records.load(run.path).splits
+    scatter_px = {"ensemble": 1.6, "best single": 1.9, "baseline": 2.3, "mean shape": 9.0, "reader:senior": 1.5, "reader:junior": 1.6}
+    tables = []
+    for film in splits.loc[splits["split"] == "test", "film"]:
+        truth = true_points(int(film))
+        if int(film) % 5 == 2:
+            truth[13] = np.nan
+        for model, scatter in {"reference": 0.0, **scatter_px}.items():
+            points = truth + np.random.default_rng([int(film), len(tables)]).normal(0, scatter, truth.shape)
+            if not model.startswith(("reference", "reader")):
+                points = np.where(np.isnan(points), SHAPE, points)
+            if model == "ensemble" and film == splits["film"].iloc[-1]:
+                points[3] += 22
+            table = pd.DataFrame(points, columns=["x_px", "y_px"])
+            tables.append(table.assign(model=model, role="test", fold=-1, film=film, landmark=ISBI19.symbols, confidence=0.8))
+    records.write_predictions(run, pd.concat(tables))
