@@ -44,17 +44,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from search.live import LiveView
 
     view = LiveView()
-    run_dir: Path | None = args.resume
+    run_dir: Path | None = args.resume.absolute() if args.resume else None
     try:
-        if args.resume is not None:
+        if args.resume is not None and run_dir is not None:
             _only_with_resume(args)
-            page = driver.resume(args.resume, args.address, view)
+            page = driver.resume(run_dir, args.address, view)
         else:
             options = _options(args, argv)
             if args.dry_run:
                 driver.dry_run(options, view)
                 return 0
-            run_dir = args.out or Path("results") / f"{Path(options.space.source).stem}-{datetime.now():%Y%m%d-%H%M%S}"
+            run_dir = (args.out or Path("results") / f"{Path(options.space.source).stem}-{datetime.now():%Y%m%d-%H%M%S}").absolute()
             page = driver.start(options, run_dir, view)
     except InputError as error:
         for problem in error.problems:

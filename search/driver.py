@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from ceph_core import __version__
 from ceph_core import data as datasets
 from ceph_core.config import SourceConfig
 from ceph_core.data import splits as splitting
@@ -55,7 +56,7 @@ from search.tune.trial import Order, Shared
 BUILD_VARIABLE = "CEPH_SEARCH_TRAINING"
 """`module:function` in the place of the real training: tests of the search run made-up curves through the real driver."""
 
-_PACKAGES = ("torch", "timm", "ray", "optuna", "albumentations", "numpy", "pandas", "ceph-search")
+_PACKAGES = ("torch", "timm", "ray", "optuna", "albumentations", "numpy", "pandas")
 _TABLES_EVERY_S = 30.0
 
 
@@ -138,7 +139,7 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
             "films": {name: len(data.splits.ids(name)) for name in ("train", "validation", "test", "double")},
         },
         "space": options.space.to_dict(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": {"python": platform.python_version(), "ceph-search": __version__, **{name: version(name) for name in _PACKAGES}},
     }
     cluster = ray_cluster.connect(options.address)
     try:

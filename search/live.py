@@ -19,6 +19,8 @@ from search.report.tables import duration
 LINE_EVERY_S = 15.0
 """A log file gets a line at least this often."""
 _SHOWN = 12
+_LOG_WIDTH = 160
+"""Columns of a log file, which has no width of its own."""
 
 
 class LiveView:
@@ -26,7 +28,7 @@ class LiveView:
 
     def __init__(self, dashboard: str = "", console: Console | None = None) -> None:
         self.dashboard = dashboard
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self.console = console or Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
         self._live: Live | None = None
         self._policy: Policy | None = None
         self._elapsed: Callable[[], float] = lambda: 0.0
@@ -34,7 +36,7 @@ class LiveView:
 
     def say(self, text: str) -> None:
         """One line that stays."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
         self._last_line = time.monotonic()
 
     def watch(self, policy: Policy, elapsed_s: Callable[[], float]) -> None:

@@ -220,6 +220,7 @@ class Policy:
         if outcome.kind == "stopped" and outcome.value_mm is None:
             outcome = Outcome("failed")
         entry = {"event": "end", "trial": state.trial, "status": status, "reason": reason, "error": error}
+        entry["infeasible"] = outcome.kind == "infeasible"
         self._write(entry)
         state.status, state.reason = status, reason
         self.sampler.tell(state.number, outcome)
@@ -294,6 +295,4 @@ def _outcome(state: TrialState, end: Event) -> Outcome:
         return Outcome("complete", state.value_mm)
     if end["status"] == "stopped" and state.value_mm is not None:
         return Outcome("stopped", state.value_mm)
-    error = end["error"]
-    infeasible = end["status"] == "failed" and (error is None or _OUT_OF_MEMORY in error.lower())
-    return Outcome("infeasible" if infeasible else "failed")
+    return Outcome("infeasible" if end["infeasible"] else "failed")

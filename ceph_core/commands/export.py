@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.load(args.model)
     films = [read_grey(path) for path in args.check]
     out = args.out or args.model / ONNX_FILE
-    print(f"exporting {len(predictor.members)} members, up to half a minute each", file=sys.stderr)
-    difference = export_onnx(predictor, out, films)
+    print(f"exporting {len(predictor.members)} members", file=sys.stderr)
+    difference = export_onnx(predictor, out, films, lambda line: print(line, file=sys.stderr))
     print(f"{predictor.combine}; its points differ from the predictor's by at most {difference:.4f} px", file=sys.stderr)
     print(out)
     return 0

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ceph_core.inference.frames import Frame, Placement, largest, move
+from ceph_core.inference.frames import Frame, Placement, common, largest, move
 
 Combination = Literal["single", "coordinate_mean", "heatmap_mean"]
 COMBINATIONS: tuple[Combination, ...] = get_args(Combination)
@@ -21,7 +21,7 @@ def coordinate_mean(points: Tensor, weights: Tensor) -> Tensor:
 
 
 def heatmap_mean(heatmaps: Sequence[Tensor], frames: Sequence[Frame], placements: Sequence[Placement], weights: Tensor) -> Tensor:
-    """Peaks of the members' mean heatmap, averaged and decoded in the largest member's frame.
+    """Peaks of the members' mean heatmap, averaged and decoded in the largest member's input frame.
 
     Every member's maps are moved there and given sum 1, so that a tall or a wide peak weighs no more than another.
 
@@ -34,17 +34,11 @@ def heatmap_mean(heatmaps: Sequence[Tensor], frames: Sequence[Frame], placements
     Returns:
         (N, K, 2) float64 points in original px.
     """
-    goal = largest(list(frames))
-    moved = [
-        weight * move(maps, frame, frames[goal], placed, placements[goal])
-        for maps, frame, placed, weight in zip(heatmaps, frames, placements, weights.tolist(), strict=True)
-    ]
-    return peaks(torch.stack(moved).sum(0), frames[goal], placements[goal])
-
-
-def peaks(heatmaps: Tensor, frame: Frame, placed: Placement) -> Tensor:
-    """(N, K, 2) float64 original px of (N, K, h, w) maps in this frame."""
-    points, _ = frame.codec.decode(heatmaps)
+    goal, placed = common(frames), placements[largest(frames)]
+    mean = torch.zeros((), device=heatmaps[0].device)
+    for maps, frame, at, weight in zip(heatmaps, frames, placements, weights.tolist(), strict=True):
+        mean = mean + weight * move(maps, frame, goal, at, placed)
+    points, _ = goal.codec.decode(mean)
     return to_original(points, placed)
 
 

@@ -9,8 +9,10 @@ import contextlib
 import io
 import json
 import logging
+import threading
+import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +100,9 @@ def _weights(length: int, wanted: int, step: Tensor, start: Tensor, new: Tensor)
     return (triangle / triangle.sum(1, keepdim=True).clamp_min(1e-12) * shown[:, None]).to(torch.float32)
 
 
-def export_onnx(predictor: Predictor, path: Path, films: Sequence[NDArray[np.uint8]] = ()) -> float:
+def export_onnx(
+    predictor: Predictor, path: Path, films: Sequence[NDArray[np.uint8]] = (), progress: Callable[[str], None] | None = None
+) -> float:
     """Write the ensemble as one ONNX file and check it; the file appears only if it passes.
 
     The file takes `film` (height, width) uint8 and gives `points_px` (K, 2) float32, x then y in the film's pixels, and
@@ -108,6 +112,7 @@ def export_onnx(predictor: Predictor, path: Path, films: Sequence[NDArray[np.uin
         predictor: on the CPU.
         path: file to write.
         films: films to compare on, of several sizes; drawn ones if there are none.
+        progress: told every ten seconds that the export goes on: torch takes half a minute and more for a large network.
 
     Returns:
         The largest difference of a coordinate from the predictor's, original px.
@@ -124,7 +129,7 @@ def export_onnx(predictor: Predictor, path: Path, films: Sequence[NDArray[np.uin
         )
     film = torch.from_numpy(drawn_film(240, 200))
     side = {0: torch.export.Dim("height", min=2), 1: torch.export.Dim("width", min=2)}
-    with _quiet():
+    with _told(progress), _quiet():
         program = torch.onnx.export(
             FilmModel(predictor).eval(), (film,), dynamo=True, verbose=False, opset_version=OPSET, dynamic_shapes={"film": side},
             input_names=["film"], output_names=["points_px", "confidence"],
@@ -175,6 +180,24 @@ def _metadata(predictor: Predictor) -> dict[str, str]:
         "frame": "film: (height, width) uint8 grey; points_px: x then y in its pixels, pixel centres on whole numbers",
         "ceph_search": __version__,
     }
+
+
+@contextlib.contextmanager
+def _told(progress: Callable[[str], None] | None, every_s: float = 10.0) -> Iterator[None]:
+    """Report the time that goes by while torch works and says nothing."""
+    done, started = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while progress and not done.wait(every_s):
+            progress(f"exporting, {time.monotonic() - started:.0f} s")
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @contextlib.contextmanager

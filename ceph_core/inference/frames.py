@@ -4,6 +4,7 @@ A film's affines to two canvases are both a scale and a shift per axis, so that 
 the same on CPU, GPU and in ONNX.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,9 +47,21 @@ def placement(affines: Affine, device: torch.device | str = "cpu") -> Placement:
     return Placement(scale.to(device), torch.from_numpy(affines[:, :, 2].copy()).to(device))
 
 
-def largest(frames: list[Frame]) -> int:
-    """Index of the frame in which heatmaps are averaged: the largest canvas, of those the finest stride, of those the first."""
+def largest(frames: Sequence[Frame]) -> int:
+    """Index of the largest canvas; of several, the one with the finest stride, then the first."""
     return max(range(len(frames)), key=lambda i: (frames[i].canvas.height * frames[i].canvas.width, -frames[i].codec.stride, -i))
+
+
+def common(frames: Sequence[Frame]) -> Frame:
+    """Where members' heatmaps meet: the largest canvas, at the finest stride and with the narrowest peak among the members.
+
+    Where members agree this is the largest member's own frame.  A coarser stride would lose the peaks of the others: a Gaussian
+    of 0.9 px on 384 px at stride 1 is told 0.6 px wrong at stride 4 on 512 px.
+    """
+    top = frames[largest(frames)]
+    side = max(top.canvas.height, top.canvas.width)
+    narrowest = min(frame.codec.sigma_px * side / max(frame.canvas.height, frame.canvas.width) for frame in frames)
+    return Frame(top.canvas, HeatmapCodec(min(frame.codec.stride for frame in frames), top.codec.loss, narrowest))
 
 
 def move(heatmaps: Tensor, source: Frame, target: Frame, at_source: Placement, at_target: Placement) -> Tensor:

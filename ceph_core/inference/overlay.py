@@ -48,7 +48,9 @@ def draw(
     for point in marked:
         cv2.circle(picture, point, _RADIUS + 1, DARK, -1, cv2.LINE_AA)
         cv2.circle(picture, point, _RADIUS - 1, PREDICTED, -1, cv2.LINE_AA)
-    taken: list[Box] = [(x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in marked]
+    taken: list[Box] = [
+        (x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in [*marked, *(true for true in truth if true is not None)]
+    ]
     for point, symbol in zip(at, symbols, strict=True):
         if point is not None:
             _label(picture, symbol, point, taken)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old output keeps quiet at verbose=0
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
@@ -19,6 +20,7 @@ from ray import tune
 
 from ceph_core.errors import InputError
 from search.space.schema import Resources
+from search.tune.driverside import DriverSide
 from search.tune.scheduler import Judge, JudgeScheduler
 from search.tune.searcher import NextOrder, OrderSearcher
 from search.tune.trial import LandmarkTrial, Shared
@@ -66,7 +68,8 @@ def connect(address: str | None) -> Cluster:
     Raises:
         InputError: no cluster answers at the address.
     """
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # failed trials are told by our own records
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", **options)
@@ -128,6 +131,7 @@ def run_orders(
             storage_path=str(scratch),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             callbacks=[_Tick(on_tick)],
         ),
     )
@@ -148,7 +152,7 @@ def call(function: Callable[..., Result], *args: Any, resources: Resources, on_w
     return result
 
 
-class _Tick(tune.Callback):  # type: ignore[misc]
+class _Tick(DriverSide, tune.Callback):  # type: ignore[misc]
     """Calls back from Ray's loop, so that no second thread looks at the policy."""
 
     def __init__(self, on_tick: Callable[[], None]) -> None:

@@ -6,6 +6,8 @@ from typing import Any, Protocol
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from search.tune.driverside import DriverSide
+
 _RAY_KEYS = {
     "trial_id", "done", "training_iteration", "time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore",
     "pid", "hostname", "node_ip", "date", "timestamp", "experiment_tag", "timesteps_total", "episodes_total",
@@ -22,7 +24,7 @@ class Judge(Protocol):
         """The trial has failed with this traceback."""
 
 
-class JudgeScheduler(FIFOScheduler):  # type: ignore[misc]
+class JudgeScheduler(DriverSide, FIFOScheduler):  # type: ignore[misc]
     """First come, first served; stops what the judge stops."""
 
     def __init__(self, judge: Judge) -> None:

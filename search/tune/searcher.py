@@ -5,12 +5,13 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from search.tune.driverside import DriverSide
 from search.tune.trial import Order
 
 NextOrder = Callable[[], Order | None]
 
 
-class OrderSearcher(Searcher):  # type: ignore[misc]
+class OrderSearcher(DriverSide, Searcher):  # type: ignore[misc]
     """Orders one at a time, never more than `workers` at once, so that each proposal sees every result there is."""
 
     def __init__(self, next_order: NextOrder, workers: int) -> None:

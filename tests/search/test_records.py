@@ -212,7 +212,7 @@ def test_past_trials_are_the_search_alone_in_the_samplers_terms(tmp_path: Path) 
     assert past["t0000"].is_baseline and past["t0000"].curve.keys() == set(range(1, EPOCHS + 1))
     kinds = {name: trial.outcome.kind if trial.outcome else None for name, trial in past.items()}
     assert kinds == {
-        "t0000": "complete", "t0001": "complete", "t0002": "stopped", "t0003": "failed", "t0004": kinds["t0004"],
+        "t0000": "complete", "t0001": "complete", "t0002": "stopped", "t0003": "failed", "t0004": "stopped",
         "t0006": "infeasible", "t0007": None,
     }  # fmt: skip
     assert past["t0003"].curve[3].value_mm is None

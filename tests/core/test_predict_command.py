@@ -1,0 +1,176 @@
+"""`python -m ceph_core predict` and `evaluate`: what is written, and what is said when it cannot be."""
+
+import csv
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from ceph_core import commands, models
+from ceph_core.__main__ import main
+from ceph_core.config import Config, apply
+from ceph_core.geometry import Canvas
+from ceph_core.inference import Predictor, make_manifest, make_member, overlay, save_member, write_manifest
+from ceph_core.inference.export import drawn_film
+from ceph_core.landmarks import ISBI19
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ensemble folder of one untrained network that says it learned from film 004."""
+    folder = tmp_path_factory.mktemp("run") / "ensemble"
+    config = apply(Config(), {"model.name": "hrnet_w18_small", "data.image_size": 64})
+    torch.manual_seed(0)
+    member = make_member(config, Canvas(64, 64), models.build(config.model, 19), 19)
+    save_member(folder / "member_0", config, member.canvas, member.net.state_dict(), 19)
+    write_manifest(folder, make_manifest([member], [1.0], "single", ISBI19, 1.2, training_films=["001", "004"]))
+    return folder
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    folder = tmp_path / "films"
+    folder.mkdir()
+    for number, size in enumerate(((120, 100), (90, 130))):
+        cv2.imwrite(str(folder / f"film {number}.png"), drawn_film(*size, seed=number))
+    (folder / "notes.txt").write_text("no film")
+    return folder
+
+
+def test_points_are_written_in_px_and_mm_with_an_overlay_a_film(
+    model: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "out"
+    assert main(["predict", "--model", str(model), str(films), "--out", str(out), "--spacing-mm", "0.5"]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(out / "points.csv") and "2/2" in said.err
+    assert sorted(file.name for file in out.iterdir()) == ["film 0_overlay.png", "film 1_overlay.png", "points.csv", "points.json"]
+    rows = rows_of(out / "points.csv")
+    assert len(rows) == 38 and list(rows[0]) == ["file", "landmark", "name", "x_px", "y_px", "x_mm", "y_mm", "confidence"]
+    film = cv2.imread(str(films / "film 0.png"), cv2.IMREAD_GRAYSCALE)
+    expected = Predictor.load(model).predict(np.asarray(film, dtype=np.uint8)).points_px
+    assert np.abs([[float(row["x_px"]), float(row["y_px"])] for row in rows[:19]] - expected).max() < 0.006, "rounded to a hundredth"
+    assert float(rows[3]["x_mm"]) == pytest.approx(float(rows[3]["x_px"]) / 2, abs=0.01)
+    whole = json.loads((out / "points.json").read_text())
+    assert [whole["films"][0][key] for key in ("height", "width", "overlay")] == [120, 100, "film 0_overlay.png"]
+    assert [landmark["landmark"] for landmark in whole["films"][1]["landmarks"]] == list(ISBI19.symbols)
+    assert [path.name for path in out.parent.iterdir()] == ["out"], "nothing is left beside it"
+
+
+def test_without_a_spacing_no_mm_are_made_up(model: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "--model", str(model), str(films / "*0.png"), "--out", str(tmp_path / "out")]) == 0
+    assert "columns in mm stay empty" in capsys.readouterr().err
+    rows = rows_of(tmp_path / "out" / "points.csv")
+    assert len(rows) == 19 and all(row["x_mm"] == row["y_mm"] == "" for row in rows)
+
+
+def test_every_problem_is_told_at_once_and_nothing_is_written(
+    model: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (films / "bad.png").write_bytes(b"no image")
+    (films / "cut.png").write_bytes((films / "film 0.png").read_bytes()[:900])
+    out = tmp_path / "out"
+    assert main(["predict", "--model", str(model), str(films), "--out", str(out), "--spacing-mm", "-1"]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and all(line.startswith("error: ") for line in said.err.splitlines())
+    assert "bad.png" in said.err and "cut.png" in said.err and "--spacing-mm" in said.err
+    assert not out.exists() and sorted(path.name for path in tmp_path.iterdir()) == ["films"]
+    assert main(["predict", "--model", str(model), str(tmp_path / "gone.png"), str(tmp_path / "*.tif"), "--out", str(out)]) == 2
+    assert capsys.readouterr().err.count("error: ") == 2
+
+
+def test_an_interruption_leaves_nothing_and_exits_with_130(
+    model: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    assert main(["predict", "--model", str(model), str(films), "--out", str(tmp_path / "out")]) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["films"]
+
+
+@pytest.mark.parametrize("size", [(60, 40), (3000, 2000)])
+def test_an_overlay_is_readable_at_any_size(size: tuple[int, int]) -> None:
+    points = np.array([[size[1] * 0.25, size[0] * 0.5], [np.nan, np.nan], [size[1] * 0.75, size[0] * 0.5]])
+    picture = overlay.draw(np.zeros(size, np.uint8), points, ("A", "B", "C"), reference_px=points + size[0] * 0.05)
+    assert max(picture.shape) == overlay.LONG_SIDE
+    at = (np.array([points[0]]) + 0.5) * picture.shape[0] / size[0] - 0.5
+    x, y = np.round(at[0]).astype(int)
+    assert tuple(picture[y, x]) == overlay.PREDICTED
+    marked = (picture == overlay.PREDICTED).all(-1)
+    assert marked[:, : picture.shape[1] // 2].sum() == pytest.approx(marked[:, picture.shape[1] // 2 :].sum(), rel=0.3), (
+        "two points, one missing"
+    )
+    assert (picture == overlay.REFERENCE).all(-1).any()
+
+
+def test_films_of_one_name_keep_an_overlay_each(model: Path, films: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "film 0.png").write_bytes((films / "film 0.png").read_bytes())
+    assert main(["predict", "--model", str(model), str(films), str(tmp_path / "other"), "--out", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "film 0_2_overlay.png").is_file()
+
+
+@pytest.fixture
+def isbi(tmp_path: Path) -> Path:
+    """Twelve training and three test films in the ISBI layout; 004 and the test film 014 show one radiograph."""
+    root, random = tmp_path / "isbi", np.random.default_rng(0)
+    for number in range(1, 16):
+        film = root / "RawImage" / ("TrainingData" if number <= 12 else "Test1Data") / f"{number:03d}.png"
+        film.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(film), drawn_film(60, 48, seed=number))
+        for reader in ("400_senior", "400_junior"):
+            notes = root / reader / f"{number:03d}.txt"
+            notes.parent.mkdir(exist_ok=True)
+            notes.write_text("".join(f"{x},{y}\n" for x, y in random.integers(5, 40, (19, 2))))
+    (root / "same_radiograph.csv").write_text("id,same_as\n004,014\n")
+    return root
+
+
+def test_evaluate_warns_of_films_the_model_has_seen_and_writes_what_is_asked(
+    model: Path, isbi: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CEPH_CACHE_DIR", str(tmp_path / "cache"))
+    asked = ["evaluate", "--model", str(model), "--data", str(isbi), "--spacing-mm", "2"]
+    assert main([*asked, "--out", str(tmp_path / "scores.json")]) == 0
+    said = capsys.readouterr()
+    assert (
+        "mean shape of" in said.out and "reader junior against reader senior" in said.out.replace("\n", " ") and "below minimum" in said.out
+    )
+    assert "1 scored films show a radiograph that the model learned from or was chosen on: 014" in said.err
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["scores"]["ensemble (single)"]["films"] == 3 and set(scores["by_landmark"]) == set(ISBI19.symbols)
+
+    assert main([*asked, "--split", "all", "--out", str(tmp_path / "scores.csv")]) == 0
+    said = capsys.readouterr()
+    assert "2 of 15 scored films (by id" in said.err and "2 scored films share a radiograph" in said.err
+    assert len(rows_of(tmp_path / "scores.csv")) == 15 * 19
+
+
+def test_evaluate_refuses_what_it_cannot_score(model: Path, isbi: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["evaluate", "--model", str(model), "--data", str(isbi)]
+    for wrong, expected in (
+        (["--spacing-mm", "2", "--split", "test9"], "--split: test9"),
+        (["--spacing-mm", "2", "--out", str(tmp_path / "scores.xlsx")], "allowed are .csv and .json"),
+        (["--annotator", "me", "--format", "dicom"], "annotator"),
+        ([], "--spacing-mm"),
+    ):
+        assert main([*asked, *wrong]) == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_every_command_is_complete() -> None:
+    found = commands.discover()
+    assert {"evaluate", "export", "predict"} <= set(found)
+    assert all(command.HELP and callable(command.run) and callable(command.add_arguments) for command in found.values())
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
