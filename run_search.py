@@ -20,18 +20,42 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--space", type=Path, metavar="FILE", help="space file: knobs, schedules, budget (see spaces/)")
     made.add_argument("--data", type=Path, metavar="DIR", help="data-set folder (default: drawn cephalograms)")
-    made.add_argument("--format", default="auto", choices=("auto", "isbi2015", "phantom"), help="data-set format (default: auto, by what lies in the folder)")
+    made.add_argument(
+        "--format",
+        default="auto",
+        choices=("auto", "isbi2015", "phantom"),
+        help="data-set format (default: auto, by what lies in the folder)",
+    )
     made.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel, where the data set does not say; never guessed")
-    made.add_argument("--annotator", default="mean", choices=("mean", "senior", "junior"), help="whose points are the reference (default: mean)")
-    made.add_argument("--profile", default="auto", choices=("auto", "gpu", "cpu"), help="profile of the space file (default: auto, gpu if there is one)")
-    made.add_argument("--trials", type=int, metavar="N", help="most trials (default: budget.trials of the space file, or none with --hours)")
-    made.add_argument("--hours", type=float, metavar="H", help="wall time of everything up to the exported ensemble, hours (default: budget.hours)")
+    made.add_argument(
+        "--annotator", default="mean", choices=("mean", "senior", "junior"), help="whose points are the reference (default: mean)"
+    )
+    made.add_argument(
+        "--profile", default="auto", choices=("auto", "gpu", "cpu"), help="profile of the space file (default: auto, gpu if there is one)"
+    )
+    made.add_argument(
+        "--trials", type=int, metavar="N", help="most trials (default: budget.trials of the space file, or none with --hours)"
+    )
+    made.add_argument(
+        "--hours", type=float, metavar="H", help="wall time of everything up to the exported ensemble, hours (default: budget.hours)"
+    )
     made.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: results/<space>-<date>-<time>)")
-    made.add_argument("--resume", type=Path, metavar="RUN", help="go on with an interrupted run; its own plan holds, only --address is taken beside it")
+    made.add_argument(
+        "--resume", type=Path, metavar="RUN", help="go on with an interrupted run; its own plan holds, only --address is taken beside it"
+    )
     made.add_argument("--address", metavar="auto|HOST:PORT", help="join a Ray cluster (default: start one on this machine)")
-    made.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override a key of the space file, e.g. budget.trials=8; repeatable")
+    made.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the space file, e.g. budget.trials=8; repeatable",
+    )
     made.add_argument("--seed", type=int, metavar="N", help="seed of sampler, weights, order and augmentation (default: sampler.seed, 0)")
-    made.add_argument("--dry-run", action="store_true", help="check everything, print the resolved plan with estimates of time and memory, and stop")
+    made.add_argument(
+        "--dry-run", action="store_true", help="check everything, print the resolved plan with estimates of time and memory, and stop"
+    )
     return made
 
 
@@ -62,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except (driver.Interrupted, KeyboardInterrupt):
         if run_dir is not None and (run_dir / "plan.yaml").exists():
-            print(f"\ninterrupted; everything is saved.  Go on with:\n  python run_search.py --resume {shlex.quote(str(run_dir))}", file=sys.stderr)
+            print(
+                f"\ninterrupted; everything is saved.  Go on with:\n  python run_search.py --resume {shlex.quote(str(run_dir))}",
+                file=sys.stderr,
+            )
         return 130
     except RuntimeError as error:
         print(f"failed: {error}", file=sys.stderr)
@@ -118,7 +145,7 @@ def _only_with_resume(args: argparse.Namespace) -> None:
     """Refuse options that a resumed run would have to ignore."""
     from ceph_core.errors import InputError
 
-    allowed = {"resume", "address", "dry_run"}
+    allowed = {"resume", "address"}
     defaults = vars(parser().parse_args([]))
     given = [key for key, value in vars(args).items() if key not in allowed and value != defaults[key]]
     if given:

@@ -87,7 +87,7 @@ class HeatmapCodec:
             (B, K, 2) points in input px and (B, K) confidences: the peak's height, or for cross-entropy the
             probability within two sigma of it.
         """
-        batch, num, height, width = heatmaps.shape
+        height, width = heatmaps.shape[2:]
         reach = max(1, round(self.sigma_px / self.stride))
         reach = min(reach, (height - 1) // 2, (width - 1) // 2)
         peak = heatmaps.flatten(2).argmax(-1)

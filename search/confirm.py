@@ -7,62 +7,97 @@ from typing import Any
 
 from search.policy import Observer
 from search.promotion import Job
-from search.records import Ledger, histories
+from search.records import Event, Ledger, histories
+
+_TIME_IS_UP = "time for promotion is up"
 
 
 class Confirmation:
-    """Keeps the records of jobs; on resume a job goes on where its ledger ends."""
+    """Keeps the records of jobs; on resume a job goes on where its ledger ends.
+
+    Args:
+        jobs: what promotion wants trained.
+        ledger: where events go and, on resume, where history comes from.
+        seed: of the run.
+        is_over: whether trainings must stop so that selection, test and export still fit.
+        observers: told of every new event, in order.
+
+    Attributes:
+        reported: last epoch that the ledger holds, by job.
+    """
 
     def __init__(
-        self, jobs: Sequence[Job], ledger: Ledger, seed: int, first_number: int, is_over: Callable[[], bool], observers: Sequence[Observer]
+        self, jobs: Sequence[Job], ledger: Ledger, seed: int, is_over: Callable[[], bool], observers: Sequence[Observer] = ()
     ) -> None:
         past = {entry.trial["trial"]: entry for entry in histories(list(ledger.events()))}
+        reports = {job.trial: past[job.trial].reports if job.trial in past else [] for job in jobs}
         self._ledger, self._is_over, self._observers = ledger, is_over, tuple(observers)
         self._epochs = {job.trial: job.config.train.epochs for job in jobs}
         self._ended = {job.trial for job in jobs if job.trial in past and past[job.trial].end is not None}
-        self.reported = {job.trial: max((r["epoch"] for r in past[job.trial].reports), default=0) if job.trial in past else 0 for job in jobs}
-        self.waiting = [job for job in jobs if job.trial not in self._ended]
-        for number, job in enumerate(self.waiting, start=first_number):
-            self._write(
-                "trial",
-                trial=job.trial,
-                number=number,
-                role="confirm",
-                candidate=job.candidate,
-                is_baseline=False,
-                values={},
-                config=job.config.model_dump(mode="json"),
-                seed=seed,
-                fold=-1,
-            )
+        self.reported: dict[str, int] = {trial: max((report["epoch"] for report in told), default=0) for trial, told in reports.items()}
+        first = 1 + max((int(entry.trial["number"]) for entry in past.values()), default=-1)
+        for number, job in enumerate((job for job in jobs if job.trial not in past), start=first):
+            self._announce(job, number, seed)
+        for trial, told in reports.items():
+            if told:  # the last report may have decided an end that a killed driver did not write
+                self._settle(trial, told[-1]["epoch"], told[-1]["decision"])
+        self._waiting = [job for job in jobs if job.trial not in self._ended]
+
+    def next(self) -> Job | None:
+        """The next job to train; None when all are under way, or time is up."""
+        if self._is_over():
+            for job in self._waiting:
+                self._end(job.trial, "stopped", _TIME_IS_UP)
+            self._waiting.clear()
+        return self._waiting.pop(0) if self._waiting else None
 
     def heard(self, trial: str, figures: Mapping[str, Any]) -> bool:
         """An epoch has ended; whether the job goes on."""
-        value = figures.get("val_mre_mm")
-        diverged = value is None or not math.isfinite(value)
-        done = figures["epoch"] >= self._epochs[trial]
-        over = not diverged and not done and self._is_over()
-        verdict = "fail" if diverged else "done" if done else "stop" if over else "continue"
-        self._write("report", trial=trial, **figures, rung=None, decision=verdict)
-        if diverged:
-            self._end(trial, "failed", f"epoch {figures['epoch']}: no finite value")
-        elif done:
-            self._end(trial, "completed", f"all {self._epochs[trial]} epochs")
-        elif over:
-            self._end(trial, "stopped", f"epoch {figures['epoch']}: time for promotion is up")
+        epoch, value = int(figures["epoch"]), figures.get("val_mre_mm")
+        if value is None or not math.isfinite(value):
+            verdict = "fail"
+        elif epoch >= self._epochs[trial]:
+            verdict = "done"
+        else:
+            verdict = "stop" if self._is_over() else "continue"
+        self._write({"event": "report", "trial": trial, **figures, "rung": None, "decision": verdict})
+        self._settle(trial, epoch, verdict)
         return verdict == "continue"
 
     def died(self, trial: str, text: str) -> None:
         """The job has failed with this traceback."""
         self._end(trial, "failed", text.strip().splitlines()[-1] if text.strip() else "no message", text)
 
+    def _announce(self, job: Job, number: int, seed: int) -> None:
+        entry = {
+            "event": "trial",
+            "trial": job.trial,
+            "number": number,
+            "role": "confirm",
+            "candidate": job.candidate,
+            "is_baseline": False,
+            "values": {},
+            "config": job.config.model_dump(mode="json"),
+            "seed": seed,
+            "fold": -1,
+        }
+        self._write(entry)
+
+    def _settle(self, trial: str, epoch: int, verdict: str) -> None:
+        if verdict == "fail":
+            self._end(trial, "failed", f"epoch {epoch}: no finite value")
+        elif verdict == "done":
+            self._end(trial, "completed", f"all {self._epochs[trial]} epochs")
+        elif verdict == "stop":
+            self._end(trial, "stopped", f"epoch {epoch}: {_TIME_IS_UP}")
+
     def _end(self, trial: str, status: str, reason: str, error: str | None = None) -> None:
         if trial not in self._ended:
             self._ended.add(trial)
-            self._write("end", trial=trial, status=status, reason=reason, error=error)
+            self._write({"event": "end", "trial": trial, "status": status, "reason": reason, "error": error, "infeasible": False})
 
-    def _write(self, event: str, **fields: Any) -> None:
-        entry = {"event": event, "time": time.time(), **fields}
+    def _write(self, entry: Event) -> None:
+        entry["time"] = time.time()
         if self._ledger.append(entry):
             for observer in self._observers:
                 observer(entry)

@@ -1,10 +1,10 @@
 """Time: what an epoch costs, measured; what the rest of a run will take; when a search must end so that promotion can finish.  Pure."""
 
 import math
+from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 from ceph_core.config import Config
 from ceph_core.training.plan import stage_at, stage_size
@@ -18,14 +18,15 @@ _SAFETY = 1.15
 
 @dataclass
 class EpochCost:
-    """Seconds an epoch, from reports: proportional to the input's area, one constant a network."""
+    """Seconds an epoch, from reports: proportional to the input's area, one constant (the median) a network."""
 
+    # Kept in order: the live view asks for estimates many times a second, of every trial.
     _per_area: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def observe(self, config: Config, image_size: int, seconds: float) -> None:
         """One epoch of `config` at `image_size` took so long."""
         if seconds > 0:
-            self._per_area[config.model.name].append(seconds / image_size**2)
+            insort(self._per_area[config.model.name], seconds / image_size**2)
 
     def seconds(self, config: Config, from_epoch: int = 0, to_epoch: int | None = None) -> float | None:
         """Estimate of epochs from_epoch + 1 ... to_epoch (default: the end); None before anything was measured.
@@ -34,7 +35,7 @@ class EpochCost:
         """
         if not self._per_area:
             return None
-        constants = {name: median(values) for name, values in self._per_area.items()}
+        constants = {name: values[len(values) // 2] for name, values in self._per_area.items()}
         constant = constants.get(config.model.name, max(constants.values()))
         last = config.train.epochs if to_epoch is None else to_epoch
         areas = (stage_size(config.data.image_size, stage_at(config, epoch).size) ** 2 for epoch in range(from_epoch + 1, last + 1))
@@ -73,13 +74,3 @@ def makespan_s(jobs_s: Sequence[float], workers: int) -> float:
         place = free.index(min(free))
         free[place] += job
     return max(free)
-
-
-def fitting(jobs_s: Iterable[float], workers: int, available_s: float) -> int:
-    """How many of the jobs, in order, are done on so many workers within the time."""
-    taken: list[float] = []
-    for job in jobs_s:
-        if makespan_s([*taken, job * _SAFETY], workers) > available_s:
-            break
-        taken.append(job * _SAFETY)
-    return len(taken)

@@ -30,7 +30,7 @@ from search.cost import Timetable
 from search.disk import Disk
 from search.live import LiveView
 from search.policy import Policy
-from search.promotion import Job, Outcome, jobs_for, promote
+from search.promotion import Job, Outcome, promote
 from search.records import (
     MEAN_SHAPE,
     READER_PREFIX,
@@ -148,13 +148,14 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
         _write_splits(run, data)
         for line in (*options.notes, *data.splits.notes):
             view.say(line)
-        return _drive(run, options, data, cluster, workers, view, spent_s=time.monotonic() - began)
+        with Ledger(run.path) as ledger:
+            return _Run(run, options, data, cluster, workers, view, time.monotonic() - began, ledger).go()
     finally:
         ray_cluster.disconnect()
 
 
-def resume(run_dir: Path, address: str | None, view: LiveView) -> Path:
-    """Go on with a run that was interrupted or killed.
+def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool = True) -> Path:
+    """Go on with a run that was interrupted or killed; without `searching`, with its promotion at once.
 
     Raises:
         InputError: the folder is no run, its films have changed, or another driver runs in it.
@@ -172,28 +173,21 @@ def resume(run_dir: Path, address: str | None, view: LiveView) -> Path:
     if before.status == "finished":
         view.say(f"{run_dir}: finished before; nothing is left to do but the report")
         return report.build(run_dir)
-    data = open_data(options.source, space)
-    found = dataset_fingerprint(data.dataset, data.cache_dir)
-    if found != plan["data"]["fingerprint"]:
-        raise InputError(
-            f"--resume {run_dir}: the films in {data.dataset.root} are not those the run began with (fingerprint {found[:12]}, was "
-            f"{plan['data']['fingerprint'][:12]}); restore them, or start a new run"
-        )
-    cluster = ray_cluster.connect(options.address)
-    try:
-        _write_splits(run, data)
-        return _drive(run, options, data, cluster, cluster.places(space.resources), view, spent_s=before.seconds)
-    finally:
-        ray_cluster.disconnect()
-
-
-def _drive(
-    run: RunFolder, options: RunOptions, data: TrainingData, cluster: ray_cluster.Cluster, workers: int, view: LiveView, spent_s: float
-) -> Path:
-    """Search, promote, report; every state on the way can be resumed."""
-    with Ledger(run.path) as ledger:
-        ledger.append_run(pid=os.getpid(), workers=workers)
-        return _Run(run, options, data, cluster, workers, view, spent_s, ledger).go()
+    with Ledger(run.path) as ledger:  # first of all: nothing is touched while another driver lives
+        data = open_data(options.source, space)
+        found = dataset_fingerprint(data.dataset, data.cache_dir)
+        if found != plan["data"]["fingerprint"]:
+            raise InputError(
+                f"--resume {run_dir}: the films in {data.dataset.root} are not those the run began with (fingerprint {found[:12]}, was "
+                f"{plan['data']['fingerprint'][:12]}); restore them, or start a new run"
+            )
+        cluster = ray_cluster.connect(options.address)
+        try:
+            workers = cluster.places(space.resources)
+            _write_splits(run, data)
+            return _Run(run, options, data, cluster, workers, view, before.seconds, ledger).go(searching)
+        finally:
+            ray_cluster.disconnect()
 
 
 class _Run:
@@ -210,28 +204,37 @@ class _Run:
         spent_s: float,
         ledger: Ledger,
     ) -> None:
-        self.run, self.options, self.data, self.cluster, self.workers, self.view, self.ledger = run, options, data, cluster, workers, view, ledger
+        self.run, self.options, self.data, self.cluster, self.workers, self.view, self.ledger = (
+            run,
+            options,
+            data,
+            cluster,
+            workers,
+            view,
+            ledger,
+        )
         self._began, self._spent_s = time.monotonic(), spent_s
         self._tables_at = time.monotonic()
         space = options.space
         total_s = math.inf if options.hours is None else options.hours * 3600
         self._scalars = Scalars(run)
-        self._observers = (view.on_event, self._scalars.on_event, self._mirror_event)
+        self._observers = (view.on_event, self._scalars.on_event, self._keep_error, self._mirror_event)
         self._mirror: StudyMirror | None = None
         self.policy = Policy(
             space, ledger, options.seed, workers, Timetable(total_s, space.promotion.share), self.elapsed_s, self._observers
         )
         self._mirror = StudyMirror(run.study_path, run.path.name, space.knobs, self.policy.sampler.trials)
-        self._disk = Disk(run, self.policy, space.budget.disk_gb)
+        self._disk = Disk(run, self.policy, space.budget.disk_gb, view.say)
         self._shared = Shared(data, space.scheduler.rungs, space.resources.cpus_per_trial, os.environ.get(BUILD_VARIABLE))
 
     def elapsed_s(self) -> float:
         """Seconds this run has lived, earlier drivers included."""
         return self._spent_s + time.monotonic() - self._began
 
-    def go(self) -> Path:
-        """Everything."""
+    def go(self, searching: bool = True) -> Path:
+        """Everything; every state on the way can be resumed."""
         view = self.view
+        self.ledger.append_run(pid=os.getpid(), workers=self.workers)
         view.dashboard = self.cluster.dashboard
         if self.cluster.dashboard:
             view.say(f"Ray dashboard: http://{self.cluster.dashboard} (asks for the token in ~/.ray/auth_token)")
@@ -239,7 +242,10 @@ class _Run:
         for size in sorted(self.options.space.grid_sizes()):
             self.data.open(size)
         try:
-            self._search()
+            if searching:
+                self._search()
+            else:
+                self.policy.stop("the search was ended by `promote`")
             if not self.policy.ranking():
                 return self._fail("every trial failed; the report and trials/*/error.txt say why")
             outcome = self._promote()
@@ -276,7 +282,6 @@ class _Run:
 
     def died(self, trial: str, text: str) -> None:
         """A search trial has failed; the search goes on."""
-        self._write_error(trial, text)
         self.policy.error(trial, text)
 
     def _next_order(self) -> Order | None:
@@ -292,7 +297,7 @@ class _Run:
         write_predictions(self.run, _prediction_table(self.data, outcome))
         against = {"baseline": outcome.against_baseline, "best single": outcome.against_single}
         self.ledger.append_promotion(
-            candidates=[job.candidate for job in jobs_for(self.policy)] or [member.candidate for member in outcome.members],
+            candidates=[state.trial for state in self.policy.candidates()],
             members=[member.candidate for member in outcome.members],
             weights=list(outcome.selection.weights),
             combination=outcome.selection.combine,
@@ -311,19 +316,16 @@ class _Run:
     def _run_jobs(self, jobs: Sequence[Job]) -> None:
         """Train promotion's jobs until done, or until only the time to finish is left."""
         limit = self.policy.timetable.jobs_end_s()
-        confirmation = Confirmation(
-            jobs, self.ledger, self.options.seed, len(self.policy.trials), lambda: self.elapsed_s() > limit, self._observers
-        )
-        waiting = list(confirmation.waiting)
+        confirmation = Confirmation(jobs, self.ledger, self.options.seed, lambda: self.elapsed_s() > limit, self._observers)
 
         def next_order() -> Order | None:
-            if not waiting or self.elapsed_s() > limit:
+            job = confirmation.next()
+            if job is None:
                 return None
-            job = waiting.pop(0)
+            folder, candidate = (str(self.run.trial_dir(trial)) for trial in (job.trial, job.candidate))
             return Order(
-                job.trial, job.config.model_dump(mode="json"), str(self.run.trial_dir(job.trial)),
-                confirmation.reported[job.trial] or job.from_epoch, str(self.run.trial_dir(job.candidate)),
-            )  # fmt: skip
+                job.trial, job.config.model_dump(mode="json"), folder, confirmation.reported[job.trial] or job.from_epoch, candidate
+            )
 
         if not self._run_orders(next_order, confirmation):
             raise Interrupted
@@ -348,10 +350,12 @@ class _Run:
         if event["event"] == "end":
             self._disk.tidy()
 
-    def _write_error(self, trial: str, text: str) -> None:
-        path = self.run.error_path(trial)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    def _keep_error(self, event: Event) -> None:
+        """A failed trial's traceback, or the reason where none was raised, lies beside its checkpoint."""
+        if event["event"] == "end" and event["status"] == "failed":
+            path = self.run.error_path(event["trial"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(event["error"] or event["reason"] + "\n", encoding="utf-8")
 
     def _fail(self, reason: str) -> Path:
         self.ledger.append_finished("failed", reason)

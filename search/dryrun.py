@@ -6,11 +6,11 @@ from rich.table import Table
 
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
+from ceph_core.duration import duration
 from ceph_core.training.device import pick_device, pick_precision
 from ceph_core.training.memory import estimate_memory_mb, step_seconds
 from ceph_core.training.plan import stage_at, stage_size
 from search.live import LiveView
-from search.report.tables import duration
 from search.space import Space
 
 
@@ -26,7 +26,11 @@ def show(space: Space, data: TrainingData, view: LiveView) -> None:
 
 def _table(space: Space, data: TrainingData) -> Table:
     """One row a start point and each corner that decides memory: the largest batch and size of every schedule."""
-    table = Table(title="estimate a trial, full length", title_justify="left", caption="memory: counted, without the allocator's own; time: one step tried here")
+    table = Table(
+        title="estimate a trial, full length",
+        title_justify="left",
+        caption="memory: counted, without the allocator's own; time: one step tried here",
+    )
     for name in ("trial", "network", "size", "batch", "memory", "epochs", "time"):
         table.add_column(name, justify="left" if name in ("trial", "network") else "right")
     device = pick_device()

@@ -93,7 +93,9 @@ class LiveView:
         states = list(policy.trials.values())
         table = Table(title="validation MRE, mm; * baseline", title_justify="left", expand=False)
         for name in ("trial", "status", "epoch", "MRE", "best", "knobs"):
-            table.add_column(name, justify="right" if name in ("epoch", "MRE", "best") else "left", no_wrap=name != "knobs", overflow="ellipsis")
+            table.add_column(
+                name, justify="right" if name in ("epoch", "MRE", "best") else "left", no_wrap=name != "knobs", overflow="ellipsis"
+            )
         for state in _interesting(states):
             table.add_row(
                 state.trial + ("*" if state.is_baseline else ""),

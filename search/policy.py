@@ -12,13 +12,14 @@ from typing import Any
 from ceph_core.config import Config
 from ceph_core.errors import InputError
 from search.cost import EpochCost, Timetable, makespan_s
-from search.history import Kind, Outcome, Trial
-from search.records import Event, Ledger, histories
+from search.history import Kind, Outcome
+from search.records import Event, Ledger, histories, past_trials
 from search.rungs import Action, Rungs
 from search.sampler import Sampler
 from search.space import Space
 
 _OUT_OF_MEMORY = "out of memory"
+_TIME_IS_UP = "time for the search is up"
 
 
 @dataclass(frozen=True)
@@ -85,25 +86,35 @@ class Policy:
         self.sampler = Sampler(space.knobs, space.start_from, space.sampler.name, startup_trials=space.sampler.startup_trials, seed=seed)
         self.cost = EpochCost()
         self.trials: dict[str, TrialState] = {}
-        self.out_of_time = False
+        self.is_searched = False
         self._ledger, self._elapsed_s, self._observers = ledger, elapsed_s, tuple(observers)
         self._waiting: list[str] = []
         self._restore(list(ledger.events()))
 
     def next(self) -> Assignment | None:
-        """The next trial; None when the search has all the trials it may have."""
-        while True:
-            if self._time_is_up(starting=True):
-                return None
-            if self._waiting:
-                state = self.trials[self._waiting.pop(0)]
-                return Assignment(state.trial, state.number, state.config, state.epoch)
+        """The next trial: one that waits to go on, else a new one; None when the search has all the trials it may have.
+
+        Once None it stays None, over resumes too: promotion may have begun.
+        """
+        time_is_up = self._time_is_up(starting=True)
+        if time_is_up:
+            self._stop_waiting(_TIME_IS_UP)
+        if self._waiting:
+            state = self.trials[self._waiting.pop(0)]
+            return Assignment(state.trial, state.number, state.config, state.epoch)
+        while not self.is_searched:
             number = len(self.sampler.trials)
-            if number >= self.space.budget.trials:
-                return None
-            assignment = self._announce(number)
-            if assignment is not None:
+            if time_is_up or number >= self.space.budget.trials:
+                self._close(_TIME_IS_UP if time_is_up else f"all {number} trials proposed")
+            elif (assignment := self._announce(number)) is not None:
                 return assignment
+        return None
+
+    def stop(self, reason: str) -> None:
+        """Search no more: nothing new is proposed, and trials that wait to go on end as they stand."""
+        self._stop_waiting(reason)
+        if not self.is_searched:
+            self._close(reason)
 
     def report(self, trial: str, figures: Mapping[str, Any]) -> Action:
         """A trial has ended an epoch; what becomes of it.
@@ -119,7 +130,7 @@ class Policy:
         is_done = epoch >= total and action is Action.CONTINUE
         # The baseline is every table's yardstick: the clock of the search does not cut it, only the end of the run.
         if action is Action.CONTINUE and not is_done and not state.is_baseline and self._time_is_up(starting=False):
-            action, reason = Action.STOP, f"epoch {epoch}: time for the search is up"
+            action, reason = Action.STOP, f"epoch {epoch}: {_TIME_IS_UP}"
         verdict = "done" if is_done else action.value
         fields = {key: item for key, item in figures.items() if key != "epoch"}
         entry = {"event": "report", "trial": trial, "epoch": epoch, **fields, "rung": decision.rung, "decision": verdict}
@@ -130,7 +141,7 @@ class Policy:
         if is_done:
             self._end(state, "completed", f"all {total} epochs", Outcome("complete", state.value_mm))
         elif action is Action.STOP:
-            self._end(state, "stopped", reason, Outcome("stopped", state.value_mm))
+            self._end(state, "stopped", reason, _ended_early(state))
         elif action is Action.FAIL:
             self._end(state, "failed", reason, Outcome("infeasible"))
         return action
@@ -146,14 +157,20 @@ class Policy:
         return self.trials[trial].status == "running"
 
     def ranking(self) -> list[TrialState]:
-        """Trials with a value, the best last validation MRE first; what promotion takes its candidates from."""
+        """Trials with a value, the best last validation MRE first."""
         ranked = [state for state in self.trials.values() if state.value_mm is not None and state.status != "failed"]
         return sorted(ranked, key=lambda state: (state.value_mm, state.number))
+
+    def candidates(self) -> list[TrialState]:
+        """What promotion works on: the baseline, and the best distinct configurations by their last validation MRE."""
+        ranked = self.ranking()
+        best = ranked[: self.space.promotion.candidates]
+        return [*(state for state in ranked if state.is_baseline and state not in best), *best]
 
     def promotion_s(self) -> float | None:
         """Estimated wall time to finish the candidates as they stand; None before anything was measured."""
         jobs = []
-        for state in self.ranking()[: self.space.promotion.candidates]:
+        for state in self.candidates():
             seconds = self.cost.seconds(state.config, from_epoch=state.epoch)
             if seconds is None:
                 return None
@@ -163,15 +180,15 @@ class Policy:
     def remaining_s(self) -> float | None:
         """Estimate of the search's time left: the clock's, or what the trials still need; None before anything was measured."""
         clock = self.timetable.search_end_s(self.promotion_s()) - self._elapsed_s()
-        done = [state.epoch for state in self.trials.values() if state.status in ("completed", "stopped")]
-        live = [self.cost.seconds(s.config, s.epoch) for s in self.trials.values() if s.status == "running"]
-        per_trial = [self.cost.seconds(s.config, 0, s.epoch) or 0.0 for s in self.trials.values() if s.status != "running"]
-        to_come = max(0, self.space.budget.trials - len(self.trials))
+        live = [self.cost.seconds(state.config, state.epoch) for state in self.trials.values() if state.status == "running"]
+        ended = [self.cost.seconds(state.config, 0, state.epoch) for state in self.trials.values() if state.status != "running"]
         known = [seconds for seconds in live if seconds is not None]
-        if not known and not done:
-            return clock if math.isfinite(clock) else None
-        mean = sum(per_trial) / len(per_trial) if per_trial else max(known)
-        work = makespan_s([*known, *[mean] * to_come], self.workers) if known or to_come else 0.0
+        past = [seconds for seconds in ended if seconds is not None]
+        if not known and not past:
+            return max(0.0, clock) if math.isfinite(clock) else None
+        to_come = 0 if self.is_searched else max(0, self.space.budget.trials - len(self.trials))
+        each = sum(past) / len(past) if past else max(known)  # what trials have cost so far, early stops included
+        work = max(max(known, default=0.0), (sum(known) + each * to_come) / self.workers)
         return max(0.0, min(clock, work))
 
     def _announce(self, number: int) -> Assignment | None:
@@ -217,10 +234,10 @@ class Policy:
     def _end(self, state: TrialState, status: str, reason: str, outcome: Outcome, error: str | None = None) -> None:
         if state.status != "running":
             return
-        if outcome.kind == "stopped" and outcome.value_mm is None:
-            outcome = Outcome("failed")
-        entry = {"event": "end", "trial": state.trial, "status": status, "reason": reason, "error": error}
-        entry["infeasible"] = outcome.kind == "infeasible"
+        infeasible = outcome.kind == "infeasible"
+        entry: Event = {
+            "event": "end", "trial": state.trial, "status": status, "reason": reason, "error": error, "infeasible": infeasible,
+        }  # fmt: skip
         self._write(entry)
         state.status, state.reason = status, reason
         self.sampler.tell(state.number, outcome)
@@ -245,28 +262,34 @@ class Policy:
             config = self.space.configure(self.space.baseline, seed=self.seed)
             first = min(self.rungs.epochs_of(config.train.epochs).values(), default=config.train.epochs)
             needed = self.cost.seconds(config, 0, first) or 0.0
-        self.out_of_time = left < needed
-        return self.out_of_time
+        return left < needed
+
+    def _stop_waiting(self, reason: str) -> None:
+        for trial in self._waiting:
+            state = self.trials[trial]
+            self._end(state, "stopped", reason, _ended_early(state))
+        self._waiting.clear()
+
+    def _close(self, reason: str) -> None:
+        self.is_searched = True
+        self._ledger.append_searched(reason)
 
     def _restore(self, events: list[Event]) -> None:
         """Rebuild sampler, rungs and trials from the ledger; trials that had not ended wait to go on."""
         past = [entry for entry in histories(events) if entry.trial["role"] == "search"]
-        restored = []
+        self.sampler.replay(past_trials(past))
         for entry in past:
-            config = Config.model_validate(entry.trial["config"])
-            announced = entry.trial
-            state = TrialState(announced["trial"], announced["number"], announced["values"], config, announced["is_baseline"])
-            self.trials[state.trial] = state
-            restored.append(Trial(state.number, dict(state.values), name=state.trial, is_baseline=state.is_baseline))
-        self.sampler.replay(restored)
+            told = entry.trial
+            config = Config.model_validate(told["config"])
+            self.trials[told["trial"]] = TrialState(told["trial"], told["number"], told["values"], config, told["is_baseline"])
         for event in events:
             if event["event"] == "report" and event["trial"] in self.trials:
                 self._replay_report(self.trials[event["trial"]], event)
+        self.is_searched = any(event["event"] == "searched" for event in events)
         for entry in past:
             state = self.trials[entry.trial["trial"]]
             if entry.end is not None:
                 state.status, state.reason = entry.end["status"], entry.end["reason"] or ""
-                self.sampler.tell(state.number, _outcome(state, entry.end))
             else:
                 self._settle(state, entry.reports)
 
@@ -282,17 +305,13 @@ class Policy:
         if verdict == "done":
             self._end(state, "completed", f"all {state.config.train.epochs} epochs", Outcome("complete", state.value_mm))
         elif verdict == Action.STOP.value:
-            self._end(state, "stopped", "stopped at its last report", Outcome("stopped", state.value_mm))
+            self._end(state, "stopped", "stopped at its last report", _ended_early(state))
         elif verdict == Action.FAIL.value:
             self._end(state, "failed", "failed at its last report", Outcome("infeasible"))
         else:
             self._waiting.append(state.trial)
 
 
-def _outcome(state: TrialState, end: Event) -> Outcome:
-    """What the sampler is told of a trial that the ledger says has ended."""
-    if end["status"] == "completed":
-        return Outcome("complete", state.value_mm)
-    if end["status"] == "stopped" and state.value_mm is not None:
-        return Outcome("stopped", state.value_mm)
-    return Outcome("infeasible" if end["infeasible"] else "failed")
+def _ended_early(state: TrialState) -> Outcome:
+    """What the sampler is told of a trial that did not have all its epochs; without a report it says nothing."""
+    return Outcome("failed") if state.value_mm is None else Outcome("stopped", state.value_mm)

@@ -5,7 +5,7 @@ Knows neither Ray nor Tune: it is handed `run_jobs`, which trains, and `call`, w
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ceph_core.metrics import Paired, paired_test
 from ceph_core.training import checkpoint
 from ceph_core.training.plan import stage_at
 from search.policy import Policy, TrialState
-from search.records import RunFolder
+from search.records import RunFolder, history
 
 RunJobs = Callable[["Sequence[Job]"], None]
 """Trains jobs, as many at a time as there is room for, until done or out of time; failures are in the records."""
@@ -89,17 +89,9 @@ def jobs_for(policy: Policy) -> list[Job]:
     """Trainings that the candidates still lack: the baseline's first, then by rank."""
     return [
         Job(state.trial + CONFIRM_SUFFIX, state.trial, state.config, state.epoch)
-        for state in candidates(policy)
+        for state in policy.candidates()
         if state.status != "completed"
     ]
-
-
-def candidates(policy: Policy) -> list[TrialState]:
-    """The baseline and the best distinct configurations, ranked by their last validation MRE."""
-    ranked = policy.ranking()
-    best = ranked[: policy.space.promotion.candidates]
-    baseline = [state for state in ranked if state.is_baseline and state not in best]
-    return [*baseline, *best]
 
 
 def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJobs, call: Call, say: Say) -> Outcome:
@@ -110,9 +102,10 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
     """
     jobs = jobs_for(policy)
     if jobs:
-        say(f"promotion: {len(jobs)} of {len(candidates(policy))} candidates train on to the full budget")
+        say(f"promotion: {len(jobs)} of {len(policy.candidates())} candidates train on to the full budget")
         run_jobs(jobs)
-    promoted = [found for state in candidates(policy) if (found := _promoted(run, state, data, say)) is not None]
+    failed = {told.trial["trial"] for told in history(run.path) if told.end is not None and told.end["status"] == "failed"}
+    promoted = [found for state in policy.candidates() if (found := _promoted(run, state, failed, data, say)) is not None]
     if not promoted:
         raise RuntimeError("no trial left a checkpoint that could become a member; see the failed trials in the report")
     say(f"promotion: {len(promoted)} candidates answer for {len(data.validation_ids)} validation films")
@@ -131,11 +124,11 @@ def answers(folder: Path, data: TrainingData, film_ids: tuple[str, ...], heatmap
     return member_outputs(member, films.images[rows], films.affines[rows], heatmaps=heatmaps)
 
 
-def _promoted(run: RunFolder, state: TrialState, data: TrainingData, say: Say) -> Promoted | None:
-    """The member of a candidate: of its confirmation if that got anywhere, else of its search trial."""
+def _promoted(run: RunFolder, state: TrialState, failed: Collection[str], data: TrainingData, say: Say) -> Promoted | None:
+    """The member of a candidate: of its confirmation if that got anywhere and did not fail, else of its search trial."""
     for trial in (state.trial + CONFIRM_SUFFIX, state.trial):
         folder = run.trial_dir(trial)
-        if not (folder / checkpoint.STATE_FILE).exists():
+        if trial in failed or not (folder / checkpoint.STATE_FILE).exists():
             continue
         saved = checkpoint.load(folder)
         epoch = int(saved["epoch"])
@@ -150,9 +143,7 @@ def _promoted(run: RunFolder, state: TrialState, data: TrainingData, say: Say) -
     return None
 
 
-def _select(
-    policy: Policy, data: TrainingData, promoted: Sequence[Promoted], validation: Sequence[MemberOutputs], say: Say
-) -> Selection:
+def _select(policy: Policy, data: TrainingData, promoted: Sequence[Promoted], validation: Sequence[MemberOutputs], say: Say) -> Selection:
     records = _records(data, data.validation_ids)
     pool = []
     for found, outputs in zip(promoted, validation, strict=True):

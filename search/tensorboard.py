@@ -1,20 +1,9 @@
 """TensorBoard scalars of every trial, written from the ledger's events as they come."""
 
-import math
-
 from tensorboardX import SummaryWriter
 
+from ceph_core.training.result import scalars
 from search.records import Event, RunFolder
-
-SCALARS = {
-    "train/loss": "train_loss",
-    "val/loss": "val_loss",
-    "val/MRE_mm": "val_mre_mm",
-    "val/SDR_2mm": "val_sdr_2mm",
-    "val/SDR_4mm": "val_sdr_4mm",
-    "lr": "lr",
-}
-
 
 class Scalars:
     """An observer of the ledger; one writer a live trial."""
@@ -29,10 +18,8 @@ class Scalars:
             writer = self._writers.get(event["trial"])
             if writer is None:
                 writer = self._writers[event["trial"]] = SummaryWriter(str(self._run.tensorboard_dir(event["trial"])), flush_secs=10)
-            for tag, key in SCALARS.items():
-                value = event.get(key)
-                if value is not None and math.isfinite(value):
-                    writer.add_scalar(tag, value, event["epoch"])
+            for tag, value in scalars(event).items():
+                writer.add_scalar(tag, value, event["epoch"])
         elif event["event"] == "end":
             writer = self._writers.pop(event["trial"], None)
             if writer is not None:

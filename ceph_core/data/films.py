@@ -88,3 +88,20 @@ class TrainingData:
             spacing_mm=np.array([record.spacing_mm for record in records], dtype=np.float64),
             canvas=canvas,
         )
+
+
+class OpenFilms:
+    """The films at the size in use.  Another process opens its own: a memory map that is pickled travels with every pixel."""
+
+    def __init__(self, data: TrainingData) -> None:
+        self._data = data
+        self._opened: tuple[int, Films] | None = None
+
+    def at(self, image_size: int) -> Films:
+        """All films at this size; those of the size before are let go."""
+        if self._opened is None or self._opened[0] != image_size:
+            self._opened = (image_size, self._data.open(image_size))
+        return self._opened[1]
+
+    def __reduce__(self) -> tuple[type["OpenFilms"], tuple[TrainingData]]:
+        return type(self), (self._data,)

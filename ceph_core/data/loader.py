@@ -1,16 +1,22 @@
 """Batches of augmented uint8 films and their points; heatmaps are drawn on the training device, never here."""
 
+import multiprocessing
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ceph_core.data.films import Films
+from ceph_core.data.films import OpenFilms
 from ceph_core.transforms import Augment
+
+_Item = tuple[NDArray[np.uint8], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -26,41 +32,77 @@ class Batch:
     points: Tensor
 
 
-@dataclass(frozen=True)
-class _Drawn(Dataset[tuple[NDArray[np.uint8], NDArray[np.float64]]]):
-    """The films of one epoch, augmented when asked for.  A map-style data set: workers may ask in any order."""
+class _Draw(NamedTuple):
+    """Everything that one drawn film depends on, beside the seed: a worker keeps no state."""
 
-    films: Films
-    rows: NDArray[np.int64]
-    augment: Augment
-    seed: int
+    size: int
     epoch: int
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, item: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-        row = int(self.rows[item])
-        return self.augment(self.films.images[row], self.films.landmarks_input[row], self.seed, self.epoch, row)
+    row: int
 
 
-def epoch_batches(
-    films: Films, film_ids: tuple[str, ...], batch: int, augment: Augment, seed: int, epoch: int, workers: int, pin_memory: bool
-) -> Iterator[Batch]:
-    """The epoch's batches in the order of `film_ids`, the last one with what is left; the same whatever the number of workers."""
-    loader: DataLoader[tuple[NDArray[np.uint8], NDArray[np.float64]]] = DataLoader(
-        _Drawn(films, films.rows(film_ids), augment, seed, epoch),
-        batch_size=batch,
-        collate_fn=_collate,
-        num_workers=workers,
-        pin_memory=pin_memory,
-        multiprocessing_context="forkserver" if workers else None,
-    )
-    for images, points in loader:
-        yield Batch(images, points)
+class _Drawn(Dataset[_Item]):
+    """Films as they are shown, augmented when asked for, in any order and at any size."""
+
+    def __init__(self, films: OpenFilms, augment: Augment, seed: int) -> None:
+        self._films, self._augment, self._seed = films, augment, seed
+
+    def __getitem__(self, draw: _Draw) -> _Item:
+        films = self._films.at(draw.size)
+        return self._augment(films.images[draw.row], films.landmarks_input[draw.row], self._seed, draw.epoch, draw.row)
 
 
-def _collate(items: list[tuple[NDArray[np.uint8], NDArray[np.float64]]]) -> tuple[Tensor, Tensor]:
+class Loader:
+    """The batches of a whole training, the same whatever the number of workers.
+
+    Worker processes start with the first epoch and live as long as the loader: importing the augmentation takes them seconds.
+    """
+
+    def __init__(self, films: OpenFilms, augment: Augment, seed: int, workers: int, pin_memory: bool) -> None:
+        self._films = films
+        self._draws: list[list[_Draw]] = []  # the batch sampler: read anew at the start of each epoch
+        self._loader: DataLoader[_Item] = DataLoader(
+            _Drawn(films, augment, seed),
+            batch_sampler=self._draws,
+            collate_fn=_collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=pin_memory,
+            multiprocessing_context=_context() if workers else None,
+            worker_init_fn=_begin_worker if workers else None,
+            generator=torch.Generator(),  # or it would draw from the global one, at moments that a resume moves
+        )
+
+    def epoch(self, size: int, epoch: int, film_ids: tuple[str, ...], batch: int) -> Iterator[Batch]:
+        """The epoch's batches in the order of `film_ids`, the last one with what is left.
+
+        Args:
+            size: long side of the input, px.
+            epoch: films are drawn anew each epoch.
+            batch: films a step.
+        """
+        draws = [_Draw(size, epoch, int(row)) for row in self._films.at(size).rows(film_ids)]
+        self._draws[:] = [draws[start : start + batch] for start in range(0, len(draws), batch)]
+        for images, points in self._loader:
+            yield Batch(images, points)
+
+    def close(self) -> None:
+        """End the workers; there are no more epochs."""
+        del self._loader
+
+
+def _context() -> multiprocessing.context.ForkServerContext:
+    """Forked from a clean server, which imports once what all workers need: neither CUDA nor a thread's lock is inherited."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _begin_worker(_: int) -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; what it means the trainer decides
+
+
+def _collate(items: list[_Item]) -> tuple[Tensor, Tensor]:
     images = torch.from_numpy(np.stack([image for image, _ in items]))[:, None]
     points = torch.from_numpy(np.stack([points for _, points in items]).astype(np.float32))
     return images, points

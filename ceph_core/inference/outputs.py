@@ -32,7 +32,7 @@ class MemberOutputs:
 
 @torch.inference_mode()
 def heatmaps_of(member: Member, canvases: Tensor) -> Tensor:
-    """(B, K, h, w) float32 activated maps of (B, 1, H, W) grey films on the member's canvas; the forward pass is bf16 on a GPU that has it."""
+    """(B, K, h, w) float32 activated maps of (B, 1, H, W) films on the member's canvas; forward in bf16 on a GPU that has it."""
     films = canvases.to(member.device, torch.float32).contiguous(memory_format=torch.channels_last)
     has_bf16 = member.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     half = torch.autocast("cuda", torch.bfloat16) if has_bf16 else contextlib.nullcontext()

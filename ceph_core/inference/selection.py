@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ceph_core.geometry import Affine
-from ceph_core.inference.ensemble import Combination, as_points, heatmap_mean, normalised
-from ceph_core.inference.frames import Frame, placement
+from ceph_core.inference.ensemble import Combination, as_points, to_original
+from ceph_core.inference.frames import Frame, common, largest, move, placement
 from ceph_core.inference.member import Member
 from ceph_core.inference.outputs import MemberOutputs
 from ceph_core.metrics import radial_errors_mm
@@ -91,8 +92,10 @@ def greedy_select(
     """
     assert candidates and max_members >= 1
 
+    moved: Moved = {}
+
     def score(combine: Combination, picks: Sequence[int]) -> float:
-        points = combined_points([candidates[pick] for pick in picks], combine)
+        points = combined_points([candidates[pick] for pick in picks], combine, moved)
         return float(np.nanmean(radial_errors_mm(points, reference_px, spacing_mm)))
 
     alone = [score("single", [index]) for index in range(len(candidates))]
@@ -123,24 +126,45 @@ def greedy_select(
     )  # fmt: skip
 
 
-def combined_points(picks: Sequence[Candidate], combine: Combination) -> NDArray[np.float64]:
-    """(N, K, 2) original px of these candidates together; one that is there twice weighs twice."""
+Moved = dict[tuple[int, Frame], Tensor]
+"""Heatmaps already moved, by candidate (its identity) and frame: (N, K, h, w) float16."""
+
+
+def combined_points(picks: Sequence[Candidate], combine: Combination, moved: Moved | None = None) -> NDArray[np.float64]:
+    """(N, K, 2) original px of these candidates together; one that is there twice weighs twice.
+
+    Args:
+        moved: keeps moved heatmaps from call to call, N * K * h * w * 2 bytes a candidate and frame.
+    """
     if combine != "heatmap_mean":
         mean: NDArray[np.float64] = np.stack([pick.outputs.points_px for pick in picks]).mean(0)
         return mean
-    # Objects are counted by identity: averaging a repeated member's maps twice would double the work.
     counts = Counter(map(id, picks))
     distinct = list({id(pick): pick for pick in picks}.values())
-    weights = normalised([counts[id(pick)] for pick in distinct])
+    frames = [pick.frame for pick in distinct]
+    goal, affines = common(frames), distinct[largest(frames)].affines
+    kept: Moved = {} if moved is None else moved
+    for pick in distinct:
+        if (id(pick), goal) not in kept:
+            kept[id(pick), goal] = _moved(pick, goal, affines)
     points = []
-    for start in range(0, len(distinct[0].affines), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        maps = [_heatmaps(pick)[rows].float() for pick in distinct]
-        placements = [placement(pick.affines[rows]) for pick in distinct]
-        points.append(as_points(heatmap_mean(maps, [pick.frame for pick in distinct], placements, weights)))
+    for rows in _chunks(len(affines)):
+        maps = sum(kept[id(pick), goal][rows].float() * (counts[id(pick)] / len(picks)) for pick in distinct)
+        assert isinstance(maps, Tensor)
+        found, _ = goal.codec.decode(maps)
+        points.append(as_points(to_original(found, placement(affines[rows]))))
     return np.concatenate(points)
 
 
-def _heatmaps(candidate: Candidate) -> torch.Tensor:
-    assert candidate.outputs.heatmaps is not None
-    return candidate.outputs.heatmaps
+def _moved(pick: Candidate, goal: Frame, affines: Affine) -> Tensor:
+    """A candidate's heatmaps in the common frame, whose canvas has these affines."""
+    heatmaps = pick.outputs.heatmaps
+    assert heatmaps is not None
+    chunks = _chunks(len(affines))
+    return torch.cat(
+        [move(heatmaps[rows], pick.frame, goal, placement(pick.affines[rows]), placement(affines[rows])).half() for rows in chunks]
+    )
+
+
+def _chunks(count: int) -> list[slice]:
+    return [slice(start, start + _CHUNK) for start in range(0, count, _CHUNK)]

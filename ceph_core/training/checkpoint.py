@@ -13,8 +13,13 @@ FORMAT = 1
 
 
 def save(folder: Path, state: dict[str, Any]) -> Path:
-    """Write `state` (tensors and plain values) to `folder`/state.pt atomically; a crash leaves the old one."""
+    """Write `state` (tensors and plain values) to `folder`/state.pt atomically; a crash leaves the old one.
+
+    One process writes a folder at a time.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f".{STATE_FILE}.*"):  # of a process that was killed half-way
+        left.unlink()
     path = folder / STATE_FILE
     temporary = folder / f".{STATE_FILE}.{os.getpid()}"
     try:
@@ -38,9 +43,11 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputError(f"{path}: no such checkpoint; give a folder with {STATE_FILE} or the file itself")
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0]})") from error
-    if state.get("format") != FORMAT:
-        raise InputError(f"{path}: checkpoint format {state.get('format')!r}; this version reads {FORMAT}")
-    return state
+        reason = (str(error).splitlines() or ["no message"])[0]
+        raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {reason}); restore it or start anew") from error
+    found = state.get("format") if isinstance(state, dict) else None
+    if found != FORMAT:
+        raise InputError(f"{path}: checkpoint format {found!r}; this version reads {FORMAT}")
+    return dict(state)

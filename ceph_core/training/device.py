@@ -29,9 +29,17 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Non
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
-def reset_peak_memory(device: torch.device) -> None:
-    """Forget the peak so far (a GPU's; a process's peak on the CPU cannot be reset)."""
+def num_workers(config: TrainConfig, device: torch.device) -> int:
+    """Loader processes: as configured; unset, none on a CPU, which they would only share, and one a thread up to 4 beside a GPU."""
+    if config.workers is not None:
+        return config.workers
+    return min(4, torch.get_num_threads()) if device.type == "cuda" else 0
+
+
+def prepare(device: torch.device) -> None:
+    """Let cuDNN try its algorithms (a run has few shapes) and forget the peak of memory so far (a process's, on the CPU, cannot be)."""
     if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
         torch.cuda.reset_peak_memory_stats(device)
 
 

@@ -10,18 +10,27 @@ class Ema:
     """Exponential moving average of a network's weights and batch-norm statistics.
 
     The decay rises as (1 + n) / (10 + n) over the first n steps, so that short runs do not average in their random start.
+
+    Args:
+        net: the network that learns; its tensors are followed, so it must not be moved to another device or format afterwards.
+        decay: 0 keeps the raw weights.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self.decay = decay
+        # Paired once: collecting a thousand tensors by name at every step would cost a GPU milliseconds.
+        pairs = [(own, followed.detach()) for own, followed in zip(_tensors(self.net), _tensors(net), strict=True)]
+        self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, net: nn.Module, step: int) -> None:
-        """Move towards `net` after its optimizer step number `step` (from 1)."""
+    def update(self, step: int) -> None:
+        """Move towards the network after its optimizer step number `step` (from 1)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        own, other = self.net.state_dict(), net.state_dict()
-        floats = [key for key, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([own[key] for key in floats], [other[key] for key in floats], weight)
-        for key in own.keys() - set(floats):
-            own[key].copy_(other[key])
+        torch._foreach_lerp_([own for own, _ in self._floats], [followed for _, followed in self._floats], weight)
+        torch._foreach_copy_([own for own, _ in self._counters], [followed for _, followed in self._counters])
+
+
+def _tensors(net: nn.Module) -> list[torch.Tensor]:
+    return [*net.parameters(), *net.buffers()]

@@ -58,20 +58,26 @@ def stage_batch(batch_size: int, multiple: float) -> int:
 
 
 def stage_at(config: Config, epoch: int) -> Stage:
-    """The stage that epoch (from 1) belongs to; borders are rounded to whole epochs."""
+    """The stage that epoch (from 1) belongs to; borders are rounded to whole epochs, the last epoch is always of the last stage."""
+    *earlier, last = config.schedule.stages
     share = 0.0
-    for stage in config.schedule.stages:
+    for stage in earlier:
         share += stage.epochs
-        if epoch <= round(share * config.train.epochs):
+        if epoch <= min(round(share * config.train.epochs), config.train.epochs - 1):
             return stage
-    return config.schedule.stages[-1]
+    return last
+
+
+def largest_batch(config: Config) -> int:
+    """Films of the largest step of any stage."""
+    return max(stage_batch(config.train.batch_size, stage.batch) for stage in config.schedule.stages)
 
 
 def plan(config: Config, epoch: int, feedback: Feedback) -> EpochPlan:
     """The plan of one epoch, counted from 1."""
     stage = stage_at(config, epoch)
     size = stage_size(config.data.image_size, stage.size)
-    batch = min(stage_batch(config.train.batch_size, stage.batch), len(feedback.film_ids))
+    batch = stage_batch(config.train.batch_size, stage.batch)
     order = np.random.default_rng((config.train.seed, epoch)).permutation(len(feedback.film_ids))
     return EpochPlan(
         size=size,

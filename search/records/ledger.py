@@ -81,6 +81,10 @@ class Ledger:
         assert status in {"completed", "stopped", "failed"}, status
         return self.append({"event": "end", "trial": trial, "status": status, "reason": reason, "error": error, "infeasible": infeasible})
 
+    def append_searched(self, reason: str) -> bool:
+        """No trial will be proposed any more; those that run go on."""
+        return self.append({"event": "searched", "reason": reason})
+
     def append_promotion(self, **fields: Any) -> bool:
         """How candidates were confirmed and members chosen."""
         return self.append({"event": "promotion", **fields})

@@ -3,6 +3,8 @@
 import logging
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +82,9 @@ def connect(address: str | None) -> Cluster:
             raise InputError(
                 f"--address {address}: no Ray cluster answers ({str(error).splitlines()[0]}); start one with `ray start --head`"
             ) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray's own handler would end the driver on the spot; a scheduler's SIGTERM deserves what Ctrl-C gets.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     total = ray.cluster_resources()
     return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), context.dashboard_url or "", is_local=address is None)
 
@@ -112,6 +117,7 @@ def run_orders(
         False if Ctrl-C ended it early.
     """
     scratch = run_dir / ".ray"
+    shutil.rmtree(scratch, ignore_errors=True)  # a killed driver's
     bundle: dict[str, float] = {"CPU": resources.cpus_per_trial}
     if resources.gpus_per_trial:
         bundle["GPU"] = resources.gpus_per_trial

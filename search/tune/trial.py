@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -104,9 +105,12 @@ class LandmarkTrial(tune.Trainable):  # type: ignore[misc]
             return self._unheard.pop(0)
         result = next(iter(self._training))
         figures = report_of(result)
-        # First the report, then the state: a state must never be ahead of its reports.
+        # First the report, then the state: a state must never be ahead of its reports, not even after a power cut.  The line
+        # break comes first, so that a line cut short by a kill spoils no other.
         with (self._folder / REPORTS_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(figures) + "\n")
+            file.write("\n" + json.dumps(figures))
+            file.flush()
+            os.fsync(file.fileno())
         self._dirty = True
         total = self._config.train.epochs
         wanted = {max(1, -int(-share * total // 1)) for share in self._shared.save_shares} | {total}
@@ -160,7 +164,7 @@ def report_of(result: EpochResult) -> dict[str, Any]:
 
 
 def read_reports(folder: Path) -> dict[int, dict[str, Any]]:
-    """The epochs a trial has ended, by number; the first entry of an epoch stays, a torn last line is left out."""
+    """The epochs a trial has ended, by number; the first entry of an epoch stays, a torn line is left out."""
     path = folder / REPORTS_FILE
     reports: dict[int, dict[str, Any]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:

@@ -259,6 +259,20 @@ def test_the_heatmap_mean_wins_where_a_second_peak_hides_the_truth() -> None:
     assert np.allclose(combined_points(made, "coordinate_mean"), (made[0].outputs.points_px + made[1].outputs.points_px) / 2)
 
 
+def test_what_is_chosen_by_is_what_the_predictor_gives() -> None:
+    members = [dot_member(160, 4), dot_member(96, 2, "cross_entropy")]
+    films = [dot_film(size, (40.2, 61.7), 6) for size in ((150, 120), (130, 140))]
+    made = []
+    for member in members:
+        images = np.stack([resample(torch.from_numpy(film)[None, None], member.canvas)[0, 0].numpy().astype(np.uint8) for film in films])
+        affines = np.stack([fit_affine((film.shape[0], film.shape[1]), member.canvas) for film in films])
+        made.append(Candidate.of(member, member_outputs(member, images, affines, heatmaps=True), affines))
+    for combine, picks, weights in (("coordinate_mean", [0, 1], [1, 1]), ("heatmap_mean", [0, 1, 1], [1, 2])):
+        expected = [each.points_px for each in Predictor(members, weights, combine, DOT).predict_batch(films)]
+        # float16 maps tell a peak to a hundredth of a pixel.
+        assert np.allclose(combined_points([made[pick] for pick in picks], combine), expected, atol=0.01)
+
+
 def records_of(num: int = 6) -> list[CephRecord]:
     random = np.random.default_rng(1)
     points = random.uniform(0, 100, (num, 19, 2))

@@ -1,0 +1,104 @@
+"""One optimizer step, and everything that it changes."""
+
+from typing import Any
+
+import torch
+from timm.optim import param_groups_weight_decay
+from torch import Tensor, nn
+
+from ceph_core.codec import HeatmapCodec, Target
+from ceph_core.config import TrainConfig
+from ceph_core.data.loader import Batch
+from ceph_core.losses import per_landmark
+from ceph_core.training.device import autocast
+from ceph_core.training.ema import Ema
+
+
+class Learner:
+    """A network with its averaged weights, optimizer and loss scaler.
+
+    Args:
+        net: freshly built; it is moved to the device.
+        train: the optimisation.
+        device: where it learns.
+        precision: fp32, bf16 or fp16; the last with a scaled loss, whatever the device.
+    """
+
+    def __init__(self, net: nn.Module, train: TrainConfig, device: torch.device, precision: str) -> None:
+        self.device, self.precision = device, precision
+        self._format = torch.channels_last if train.channels_last else torch.contiguous_format
+        self._clip_norm = train.clip_norm
+        self.net = net.to(device=device, memory_format=self._format)  # type: ignore[call-overload]
+        self.ema = Ema(self.net, train.ema_decay)
+        self.optimizer = torch.optim.AdamW(
+            param_groups_weight_decay(self.net, train.weight_decay), lr=train.lr, weight_decay=train.weight_decay, fused=True
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
+        self.num_steps = 0
+        # Static shapes: a run has few (stages, and the last batch of an epoch), and convolutions of unknown size compile badly.
+        self._forward = torch.compile(self.net, dynamic=False) if train.compile else self.net
+
+    def step(self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int, lr: float) -> Tensor:
+        """One optimizer step; fp16 skips it by itself if a gradient overflowed.
+
+        Returns:
+            The batch's loss, a scalar that stays on the device: no step waits for a number.
+        """
+        loss = self.accumulate(batch, codec, sigma_px, weights, micro_batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), self._clip_norm, foreach=True)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.num_steps += 1
+        self.ema.update(self.num_steps)
+        return loss
+
+    def accumulate(self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int) -> Tensor:
+        """Add the gradient of the batch's loss, `micro_batch` films at a time.
+
+        The loss is a mean over the visible landmarks of the whole batch, so that its gradient does not hang on how the batch
+        is cut; only batch norm sees a micro-batch at a time, and normalises by what it sees.
+
+        Args:
+            batch: films and points.
+            codec: of this size.
+            sigma_px: (K,) of the targets, input px.
+            weights: (K,) of the landmarks.
+            micro_batch: films on the device at once.
+        """
+        images = batch.images.to(self.device, non_blocking=True)
+        target = codec.encode(batch.points.to(self.device, non_blocking=True), sigma_px, (images.shape[-2], images.shape[-1]))
+        share = (weights * target.visible).sum().clamp_min(1e-6)
+        total = torch.zeros((), device=self.device)
+        for start in range(0, len(images), micro_batch):
+            part = slice(start, start + micro_batch)
+            with autocast(self.device, self.precision):
+                raw = self._forward(images[part].float().contiguous(memory_format=self._format))
+            wanted = Target(target.rows[part], target.columns[part], target.visible[part])
+            loss = (per_landmark(codec.loss, raw, wanted) * weights).sum() / share
+            self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        return total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything above, for a checkpoint."""
+        return {
+            "step": self.num_steps,
+            "precision": self.precision,
+            "net": self.net.state_dict(),
+            "ema": self.ema.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave; a scale is left behind where the precision has changed."""
+        self.num_steps = state["step"]
+        self.net.load_state_dict(state["net"])
+        self.ema.net.load_state_dict(state["ema"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["precision"] == self.precision:
+            self.scaler.load_state_dict(state["scaler"])

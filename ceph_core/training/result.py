@@ -1,0 +1,59 @@
+"""What an epoch brought, as an object, as flat figures and as TensorBoard scalars."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ceph_core.metrics import Summary
+
+SCALARS = {
+    "train/loss": "train_loss",
+    "val/loss": "val_loss",
+    "val/MRE_mm": "val_mre_mm",
+    "val/SDR_2mm": "val_sdr_2mm",
+    "val/SDR_4mm": "val_sdr_4mm",
+    "lr": "lr",
+}
+"""TensorBoard's tag -> the figure's name."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """What one epoch brought.
+
+    Attributes:
+        epoch: counted from 1.
+        train_loss: mean over the epoch's steps, each over its batch's visible landmarks.
+        val_loss: of the averaged weights on the validation films; NaN with every figure of `val` if the epoch diverged.
+        val: figures of the averaged weights on the validation films, mm and percent.
+        lr: at the epoch's end.
+        image_size, batch_size, micro_batch: as trained.
+        seconds: whole epoch; `train_seconds` of it without validation.
+        films_per_s: training films over `train_seconds`.
+        peak_memory_mb: of the device so far.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    val: Summary
+    lr: float
+    image_size: int
+    batch_size: int
+    micro_batch: int
+    seconds: float
+    train_seconds: float
+    films_per_s: float
+    peak_memory_mb: float
+
+    def figures(self) -> dict[str, Any]:
+        """Flat, those of `val` as `val_mre_mm` and so on."""
+        rest = {name: value for name, value in vars(self).items() if name != "val"}
+        return {**rest, **{f"val_{name}": value for name, value in asdict(self.val).items()}}
+
+
+def scalars(figures: Mapping[str, Any]) -> dict[str, float]:
+    """TensorBoard's scalars among flat figures; those that are missing or not finite are left out, for its plots choke on them."""
+    found = {tag: figures.get(name) for tag, name in SCALARS.items()}
+    return {tag: float(value) for tag, value in found.items() if value is not None and math.isfinite(value)}

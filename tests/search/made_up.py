@@ -1,0 +1,114 @@
+"""A made-up training in the place of the real one: a learning curve of the configuration, and a state that a member can be made of.
+
+`CEPH_SEARCH_TRAINING=made_up:build` puts it into a run.  MADE_UP_EPOCH_S: seconds an epoch takes.  MADE_UP_FAIL: what goes
+wrong, by `key<limit` or `key>limit` of the configuration, such as `raise:heatmap.sigma_rel>0.01`; `nan:` makes its errors NaN.
+"""
+
+import math
+import operator
+import os
+import time
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ceph_core import models
+from ceph_core.config import Config, get
+from ceph_core.config.model import ModelConfig
+from ceph_core.metrics import Summary
+from ceph_core.training import checkpoint
+from ceph_core.training.trainer import EpochResult
+
+SPACE = {
+    "fixed": {"model.name": "hrnet_w18_small", "model.head_stride": 4, "train.epochs": 9, "data.image_size": 64, "heatmap.loss": "cross_entropy"},
+    "search": {
+        "heatmap.sigma_rel": {"float": [0.02, 0.09], "log": True},
+        "augment.strength": {"float": [0, 2]},
+        "train.batch_size": {"int": [2, 4]},
+        "train.lr": {"float": [1e-4, 1e-2], "log": True},
+    },
+    "start_from": [{"heatmap.sigma_rel": 0.05, "augment.strength": 1.0, "train.batch_size": 2, "train.lr": 5e-4}],
+    "sampler": {"name": "tpe", "startup_trials": 4},
+    "scheduler": {"rungs": [0.2, 0.5], "reduction_factor": 2},
+    "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0, "max_concurrent": 1},
+    "budget": {"trials": 10},
+    "promotion": {"candidates": 2, "max_members": 1},
+}  # fmt: skip
+"""A space of made-up trainings: many epochs a second, films of 64 px."""
+
+
+def mre_mm(config: Config, epoch: int) -> float:
+    """Validation MRE after an epoch: a power law towards a floor that every searched knob moves, without noise."""
+    floor = 1.5 + math.log(config.heatmap.sigma_rel / 0.04) ** 2 + 0.4 * (config.augment.strength - 1.2) ** 2
+    floor += 0.1 * config.train.batch_size + 0.2 * math.log(config.train.lr / 1e-3) ** 2
+    return floor + 15 * epoch**-1.2
+
+
+class MadeUp:
+    """See `TrainingLike` in search/tune/trial.py; goes on from its state exactly."""
+
+    def __init__(self, config: Config, resume: Path | None) -> None:
+        self.config = config
+        self.epoch = 0
+        if resume is not None:
+            state = checkpoint.load(resume)
+            assert state["config"] == config.model_dump(mode="json"), "resumed with another configuration"
+            self.epoch = int(state["epoch"])
+
+    def __iter__(self) -> "MadeUp":
+        return self
+
+    def __next__(self) -> EpochResult:
+        if self.epoch >= self.config.train.epochs:
+            raise StopIteration
+        time.sleep(float(os.environ.get("MADE_UP_EPOCH_S", "0")))
+        wrong = _wrong(self.config)
+        if wrong == "raise":
+            raise ValueError("made to fail")
+        self.epoch += 1
+        value = math.nan if wrong == "nan" else mre_mm(self.config, self.epoch)
+        return result_of(self.config, self.epoch, value)
+
+    def save(self, folder: Path) -> Path:
+        state = {"config": self.config.model_dump(mode="json"), "epoch": self.epoch, "ema": _weights(self.config.model)}
+        return checkpoint.save(folder, state)
+
+    def close(self) -> None:
+        self.epoch = self.config.train.epochs
+
+
+def build(config: Config, data: object, resume: Path | None) -> MadeUp:
+    return MadeUp(config, resume)
+
+
+def result_of(config: Config, epoch: int, value_mm: float) -> EpochResult:
+    """An epoch's result that says `value_mm`."""
+    size, batch = config.data.image_size, config.train.batch_size
+    shares = [100 * math.exp(-value_mm / radius) for radius in (2, 2.5, 3, 4)]
+    return EpochResult(
+        epoch, value_mm / 10, value_mm / 9, Summary(value_mm, value_mm, 2 * value_mm, *shares, 50.0, 5.0), config.train.lr, size, batch, batch,
+        seconds=0.01, train_seconds=0.01, films_per_s=800.0, peak_memory_mb=100.0,
+    )  # fmt: skip
+
+
+def _wrong(config: Config) -> str | None:
+    told = os.environ.get("MADE_UP_FAIL")
+    if not told:
+        return None
+    kind, _, condition = told.partition(":")
+    sign = "<" if "<" in condition else ">"
+    key, limit = condition.split(sign)
+    compare = operator.lt if sign == "<" else operator.gt
+    return kind if compare(get(config, key), float(limit)) else None
+
+
+@cache
+def _weights(model: ModelConfig) -> dict[str, torch.Tensor]:
+    """A network's own first weights, with a head loud enough that no two pixels of its maps are equal."""
+    torch.manual_seed(0)
+    net = models.build(model, 19)
+    with torch.no_grad():
+        net.maps.weight.copy_(torch.from_numpy(np.random.default_rng(0).normal(0, 0.2, net.maps.weight.shape).astype(np.float32)))
+    return net.state_dict()
