@@ -1,11 +1,14 @@
 """Search, promote, export: `python run_search.py --space spaces/sigma_aug.yaml --data DIR`."""
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.driver import RunOptions
 
 EPILOG = """exit code: 0 done, 1 the run failed, 2 the input is wrong (nothing is left behind), 130 interrupted (everything is saved; the command
 that goes on is printed).  Progress goes to stderr, the report's path to stdout."""
@@ -65,40 +68,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported late: `--help` and a mistyped option should not wait for torch and Ray.
     from ceph_core.errors import InputError
     from search import driver
+    from search.ending import finish
     from search.live import LiveView
 
     view = LiveView()
-    run_dir: Path | None = args.resume.absolute() if args.resume else None
     try:
-        if args.resume is not None and run_dir is not None:
+        if args.resume is not None:
             _only_with_resume(args)
-            page = driver.resume(run_dir, args.address, view)
-        else:
-            options = _options(args, argv)
-            if args.dry_run:
-                driver.dry_run(options, view)
-                return 0
-            run_dir = (args.out or Path("results") / f"{Path(options.space.source).stem}-{datetime.now():%Y%m%d-%H%M%S}").absolute()
-            page = driver.start(options, run_dir, view)
+            run_dir = args.resume.absolute()
+            return finish(lambda: driver.resume(run_dir, args.address, view), run_dir)
+        options = _options(args, argv)
+        if args.dry_run:
+            driver.dry_run(options, view)
+            return 0
+        run_dir = (args.out or Path("results") / f"{Path(options.space.source).stem}-{datetime.now():%Y%m%d-%H%M%S}").absolute()
+        return finish(lambda: driver.start(options, run_dir, view), run_dir)
     except InputError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return 2
-    except (driver.Interrupted, KeyboardInterrupt):
-        if run_dir is not None and (run_dir / "plan.yaml").exists():
-            print(
-                f"\ninterrupted; everything is saved.  Go on with:\n  python run_search.py --resume {shlex.quote(str(run_dir))}",
-                file=sys.stderr,
-            )
+    except KeyboardInterrupt:
         return 130
-    except RuntimeError as error:
-        print(f"failed: {error}", file=sys.stderr)
-        return 1
-    print(page)
-    return 0
 
 
-def _options(args: argparse.Namespace, argv: Sequence[str] | None) -> "driver.RunOptions":  # noqa: F821
+def _options(args: argparse.Namespace, argv: Sequence[str] | None) -> "RunOptions":
     from pydantic import ValidationError
 
     from ceph_core.config import SourceConfig, problems_of

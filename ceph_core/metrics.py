@@ -47,7 +47,8 @@ def radial_errors_mm(predicted_px: ArrayLike, reference_px: ArrayLike, spacing_m
     if lost.any():
         raise ValueError(f"{int(lost.sum())} predicted points are NaN where the reference is not")
     apart = (predicted - reference) * np.asarray(spacing_mm, dtype=np.float64)[:, None, :]
-    return np.linalg.norm(apart, axis=-1)
+    errors: Errors = np.linalg.norm(apart, axis=-1)
+    return errors
 
 
 def summarize(errors_mm: Errors) -> Summary:
@@ -118,4 +119,5 @@ def mean_shape_mm(landmarks_px: NDArray[np.float64], spacing_mm: NDArray[np.floa
     Returns:
         (K, 2) mm; divide by a film's spacing for its pixels.
     """
-    return np.nanmean(landmarks_px * spacing_mm[:, None, :], axis=0)
+    shape: NDArray[np.float64] = np.nanmean(landmarks_px * spacing_mm[:, None, :], axis=0)
+    return shape

@@ -44,7 +44,7 @@ class Augment:
         if self._idle:
             return image, points
         self._compose.set_random_seed(int(np.random.SeedSequence((seed, epoch, film)).generate_state(1)[0]))
-        missing = np.isnan(points).any(axis=-1)
+        missing = np.asarray(np.isnan(points).any(axis=-1))
         moved = self._compose(image=np.ascontiguousarray(image), keypoints=np.where(missing[:, None], 0.0, points))
         keypoints = np.asarray(moved["keypoints"], dtype=np.float64).reshape(-1, 2)
         keypoints[missing] = np.nan

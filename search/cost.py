@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ceph_core.config import Config
 from ceph_core.training.plan import stage_at, stage_size
 
-FINISH_S = 60.0
+FINISH_S = 90.0
 """Seconds kept for selection, test, export and report beside the candidates' training."""
 
 _SAFETY = 1.15

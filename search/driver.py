@@ -235,7 +235,7 @@ class _Run:
         """Everything; every state on the way can be resumed."""
         view = self.view
         self.ledger.append_run(pid=os.getpid(), workers=self.workers)
-        view.dashboard = self.cluster.dashboard
+        view.dashboard, view.elapsed_s = self.cluster.dashboard, self.elapsed_s
         if self.cluster.dashboard:
             view.say(f"Ray dashboard: http://{self.cluster.dashboard} (asks for the token in ~/.ray/auth_token)")
         view.say(f"{self.workers} trials at a time, {self.options.space.resources.cpus_per_trial} CPUs each; run folder {self.run.path}")
@@ -266,7 +266,7 @@ class _Run:
         return page
 
     def _search(self) -> None:
-        self.view.watch(self.policy, self.elapsed_s)
+        self.view.watch(self.policy)
         try:
             finished = self._run_orders(self._next_order, self)
         finally:
@@ -292,8 +292,8 @@ class _Run:
         return Order(assignment.trial, config, str(self.run.trial_dir(assignment.trial)), assignment.reported)
 
     def _promote(self) -> Outcome:
-        call = partial(ray_cluster.call, resources=self.options.space.resources)
-        outcome = promote(self.run, self.policy, self.data, self._run_jobs, partial(self._call, call), self.view.say)
+        call_all = partial(ray_cluster.call_all, resources=self.options.space.resources, on_wait=self._waiting)
+        outcome = promote(self.run, self.policy, self.data, self._run_jobs, call_all, self.view.say)
         write_predictions(self.run, _prediction_table(self.data, outcome))
         against = {"baseline": outcome.against_baseline, "best single": outcome.against_single}
         self.ledger.append_promotion(
@@ -307,11 +307,8 @@ class _Run:
         )
         return outcome
 
-    def _call(self, call: Callable[..., Any], function: Callable[..., Any], *args: Any) -> Any:
-        return call(function, *args, on_wait=self._waiting)
-
     def _waiting(self) -> None:
-        self.view.say(f"{self.elapsed_s() / 60:.1f} min: a worker is still answering")
+        self.view.say(f"{self.elapsed_s() / 60:.1f} min: workers are still answering")
 
     def _run_jobs(self, jobs: Sequence[Job]) -> None:
         """Train promotion's jobs until done, or until only the time to finish is left."""

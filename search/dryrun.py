@@ -8,8 +8,8 @@ from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.duration import duration
 from ceph_core.training.device import pick_device, pick_precision
-from ceph_core.training.memory import estimate_memory_mb, step_seconds
-from ceph_core.training.plan import stage_at, stage_size
+from ceph_core.training.memory import estimate_memory_mb
+from ceph_core.training.timing import area_epochs, film_seconds
 from search.live import LiveView
 from search.space import Space
 
@@ -42,8 +42,8 @@ def _table(space: Space, data: TrainingData) -> Table:
         memory = estimate_memory_mb(config, canvas, len(data.dataset.protocol), half)
         seconds = "not on this machine"
         if measured:
-            step = step_seconds(config, canvas, len(data.dataset.protocol), device)
-            seconds = duration(_run_seconds(config, step, len(data.train_ids)))
+            film_s = film_seconds(config, canvas, len(data.dataset.protocol), device)
+            seconds = duration(film_s * len(data.train_ids) * area_epochs(config))
         table.add_row(
             name, config.model.name, f"{canvas.height} x {canvas.width}", str(config.train.batch_size), f"{memory:,.0f} MB",
             str(config.train.epochs), seconds,
@@ -67,13 +67,3 @@ def _largest(space: Space) -> dict[str, Config]:
             if space.contains(values):
                 found[f"largest {name}".strip()] = space.configure(values, 0)
     return found
-
-
-def _run_seconds(config: Config, step_s: float, num_films: int) -> float:
-    """All epochs at the step's price a pixel."""
-    total = 0.0
-    for epoch in range(1, config.train.epochs + 1):
-        stage = stage_at(config, epoch)
-        area = (stage_size(config.data.image_size, stage.size) / config.data.image_size) ** 2
-        total += step_s / config.train.batch_size * area * num_films
-    return total

@@ -18,6 +18,7 @@ from search.report.tables import duration
 
 LINE_EVERY_S = 15.0
 """A log file gets a line at least this often."""
+PAGE_EVERY_S = 0.5
 _SHOWN = 12
 _LOG_WIDTH = 160
 """Columns of a log file, which has no width of its own."""
@@ -31,19 +32,19 @@ class LiveView:
         self.console = console or Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
         self._live: Live | None = None
         self._policy: Policy | None = None
-        self._elapsed: Callable[[], float] = lambda: 0.0
-        self._last_line = 0.0
+        self.elapsed_s: Callable[[], float] = lambda: 0.0
+        self._last_line = self._last_page = 0.0
 
     def say(self, text: str) -> None:
         """One line that stays."""
         self.console.print(text, markup=False, soft_wrap=True)
         self._last_line = time.monotonic()
 
-    def watch(self, policy: Policy, elapsed_s: Callable[[], float]) -> None:
+    def watch(self, policy: Policy) -> None:
         """Show this search from now on."""
-        self._policy, self._elapsed = policy, elapsed_s
+        self._policy = policy
         if self.console.is_terminal:
-            self._live = Live(self._page(), console=self.console, refresh_per_second=2, transient=True)
+            self._live = Live(self._page(), console=self.console, refresh_per_second=1 / PAGE_EVERY_S, transient=True)
             self._live.start()
 
     def close(self) -> None:
@@ -55,15 +56,20 @@ class LiveView:
 
     def tick(self) -> None:
         """Time has passed."""
+        now = time.monotonic()
         if self._live is not None:
-            self._live.update(self._page())
-        elif self._policy is not None and time.monotonic() - self._last_line >= LINE_EVERY_S:
-            self.say(self.line(self._policy))
+            if now - self._last_page >= PAGE_EVERY_S:
+                self._live.update(self._page())
+                self._last_page = now
+        elif now - self._last_line >= LINE_EVERY_S:
+            self.say(f"{duration(self.elapsed_s())} | training goes on" if self._policy is None else self.line(self._policy))
 
     def on_event(self, event: Event) -> None:
         """Say what entered the ledger: trials that begin and end, and epochs where there is no table to show them."""
         kind = event["event"]
-        if kind == "trial":
+        if kind == "trial" and event["role"] == "confirm":
+            self.say(f"{event['trial']} starts: {event['candidate']} trains on to the end")
+        elif kind == "trial":
             values = ", ".join(f"{key.split('.')[-1]}={_short(value)}" for key, value in event["values"].items())
             self.say(f"{event['trial']} starts{' (baseline)' if event['is_baseline'] else ''}: {values}")
         elif kind == "end":
@@ -80,7 +86,7 @@ class LiveView:
         left = policy.remaining_s()
         return " | ".join(
             [
-                duration(self._elapsed()),
+                duration(self.elapsed_s()),
                 f"trials: {said or 'none yet'}",
                 f"best {_best(policy)}",
                 f"search time left: {'measuring' if left is None else 'about ' + duration(left)}",

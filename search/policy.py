@@ -129,7 +129,8 @@ class Policy:
         action, reason = decision.action, decision.reason
         is_done = epoch >= total and action is Action.CONTINUE
         # The baseline is every table's yardstick: the clock of the search does not cut it, only the end of the run.
-        if action is Action.CONTINUE and not is_done and not state.is_baseline and self._time_is_up(starting=False):
+        is_late = self._elapsed_s() > self.timetable.jobs_end_s() if state.is_baseline else self._time_is_up(starting=False)
+        if action is Action.CONTINUE and not is_done and is_late:
             action, reason = Action.STOP, f"epoch {epoch}: {_TIME_IS_UP}"
         verdict = "done" if is_done else action.value
         fields = {key: item for key, item in figures.items() if key != "epoch"}

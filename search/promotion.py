@@ -35,8 +35,8 @@ from search.records import RunFolder, history
 
 RunJobs = Callable[["Sequence[Job]"], None]
 """Trains jobs, as many at a time as there is room for, until done or out of time; failures are in the records."""
-Call = Callable[..., Any]
-"""`call(function, *args)` runs the function on a worker with a trial's resources and gives its result."""
+CallAll = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]
+"""`call_all(function, calls)` runs the function on workers, once a tuple of arguments, and gives the results in order."""
 Say = Callable[[str], None]
 
 CONFIRM_SUFFIX = "-full"
@@ -94,7 +94,7 @@ def jobs_for(policy: Policy) -> list[Job]:
     ]
 
 
-def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJobs, call: Call, say: Say) -> Outcome:
+def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJobs, call_all: CallAll, say: Say) -> Outcome:
     """Train the candidates on, choose members on validation films, score them once on the locked test and export.
 
     Raises:
@@ -109,11 +109,11 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
     if not promoted:
         raise RuntimeError("no trial left a checkpoint that could become a member; see the failed trials in the report")
     say(f"promotion: {len(promoted)} candidates answer for {len(data.validation_ids)} validation films")
-    validation = [call(answers, found.folder, data, data.validation_ids, True) for found in promoted]
+    validation = call_all(answers, [(found.folder, data, data.validation_ids, True) for found in promoted])
     selection = _select(policy, data, promoted, validation, say)
     members = tuple(promoted[index] for index in selection.members)
     say(f"promotion: chosen {selection.combine} of {', '.join(m.candidate for m in members)}: {selection.score_mm:.3f} mm on validation")
-    return _finish(run, data, promoted, validation, selection, members, call, say)
+    return _finish(run, data, promoted, validation, selection, members, call_all, say)
 
 
 def answers(folder: Path, data: TrainingData, film_ids: tuple[str, ...], heatmaps: bool) -> MemberOutputs:
@@ -161,7 +161,7 @@ def _finish(
     validation: Sequence[MemberOutputs],
     selection: Selection,
     members: tuple[Promoted, ...],
-    call: Call,
+    call_all: CallAll,
     say: Say,
 ) -> Outcome:
     """Open the locked test, once, for ensemble, best single and baseline; export what was chosen."""
@@ -169,7 +169,8 @@ def _finish(
     baseline = next((found for found in promoted if found.is_baseline), None)
     wanted = {found.trial: found for found in (*members, single, *([baseline] if baseline else []))}
     say(f"promotion: the locked test is opened: {len(data.test_ids)} films, {len(wanted)} models")
-    test = {trial: call(answers, found.folder, data, data.test_ids, selection.combine == "heatmap_mean") for trial, found in wanted.items()}
+    heatmaps = selection.combine == "heatmap_mean"
+    test = dict(zip(wanted, call_all(answers, [(found.folder, data, data.test_ids, heatmaps) for found in wanted.values()]), strict=True))
     loaded = [load_member(found.folder) for found in members]
     points = _combined(data, members, loaded, selection, [test[found.trial] for found in members])
     confidence = np.average([test[found.trial].confidence for found in members], axis=0, weights=selection.weights)
@@ -184,7 +185,7 @@ def _finish(
     against = {name: paired_test(scores["ensemble"].errors_mm, row.errors_mm) for name, row in scores.items() if name != "ensemble"}
     rows = (*scores.values(), mean_shape(_records(data, data.train_ids), records), *readers(records))
     say("promotion: the ensemble is exported, its ONNX file checked against PyTorch")
-    difference = _export(run, data, members, loaded, selection, rows, against, records)
+    difference = _export(run, data, members, loaded, selection, rows, against, records, say)
     return Outcome(selection, members, rows, against.get("baseline"), against.get("best single"), difference, predictions)
 
 
@@ -209,6 +210,7 @@ def _export(
     rows: Sequence[Scores],
     against: Mapping[str, Paired],
     test: Sequence[CephRecord],
+    say: Say,
 ) -> float:
     """Write ensemble/ whole or not at all; the largest difference between ONNX and PyTorch, px."""
     fresh = run.ensemble_dir.with_name(f".{run.ensemble_dir.name}.part")
@@ -236,7 +238,7 @@ def _export(
     )
     write_manifest(fresh, manifest)
     predictor = Predictor.load(fresh)
-    difference = export_onnx(predictor, fresh / "ensemble.onnx", [read_grey(record.image) for record in test[:3]])
+    difference = export_onnx(predictor, fresh / "ensemble.onnx", [read_grey(record.image) for record in test[:3]], lambda line: say(f"promotion: {line}"))
     figures["onnx_difference_px"] = difference
     write_manifest(fresh, manifest.model_copy(update={"figures": figures}))
     if run.ensemble_dir.exists():

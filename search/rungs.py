@@ -7,6 +7,9 @@ A rung is a share of a trial's own epochs, so that trials of different length me
   trial has had the same share of its schedule, and a lucky early epoch should not carry a trial past later rungs).
 - It goes on if its rank among all values recorded at that rung, its own among them, is at most max(1, ceil(n / factor)).
   A tie goes to the earlier arrival.  So the first arrival passes, and every later one has to earn it.
+- Passing is not for good: at each later report its place at the rung it passed last is looked at again, and it stops once newer
+  arrivals have pushed it out of the share that goes on.  (With few workers the first trials pass rungs alone, and would otherwise
+  take whole trainings from better ones.)
 - A protected trial (the baseline) always goes on; its value is recorded like any other.
 
 Stock ASHA instead compares with the (1 - 1 / factor) quantile of the earlier arrivals, interpolated: with few of them a
@@ -16,7 +19,7 @@ Decisions depend on the order of reports and on nothing else: feeding a ledger's
 """
 
 import math
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -72,10 +75,11 @@ class _Rung:
 
 @dataclass
 class _Course:
-    """One trial so far: the last epoch seen, the highest rung it was judged at, those decisions by epoch, how it ended."""
+    """One trial so far: the last epoch seen, the highest rung it was judged at and its value there, decisions by epoch, how it ended."""
 
     epoch: int = 0
     rung: int = -1
+    rung_value_mm: float = math.nan
     decisions: dict[int, Decision] = field(default_factory=dict)
     end: Decision | None = None
 
@@ -163,9 +167,12 @@ class Rungs:
             given = "no value" if report.value_mm is None else f"value {report.value_mm}"
             return Decision(Action.FAIL, None, f"epoch {report.epoch}: {given} reported; the training diverged or did not validate")
         reached = [rung for rung, epoch in self.epochs_of(report.total_epochs).items() if course.rung < rung and epoch <= report.epoch]
-        if not reached or report.epoch >= report.total_epochs:
+        if report.epoch >= report.total_epochs:
             return Decision(Action.CONTINUE, None, f"epoch {report.epoch}: {report.value_mm:.2f} mm")
+        if not reached:
+            return self._look_again(course, report)
         course.rung = rung = max(reached)
+        course.rung_value_mm = report.value_mm
         level = self._rungs[rung]
         rank = bisect_right(level.ranked_mm, report.value_mm) + 1
         insort(level.ranked_mm, report.value_mm)
@@ -178,3 +185,19 @@ class Rungs:
         if report.protected and not passes:
             reason += "; goes on all the same, being the baseline"
         return Decision(Action.CONTINUE if passes or report.protected else Action.STOP, rung, reason)
+
+    def _look_again(self, course: _Course, report: Report) -> Decision:
+        """Between rungs: whether the trial's place at the rung it passed last still goes on."""
+        stays = Decision(Action.CONTINUE, None, f"epoch {report.epoch}: {report.value_mm:.2f} mm")
+        if course.rung < 0 or report.protected:
+            return stays
+        ranked = self._rungs[course.rung].ranked_mm
+        rank = bisect_left(ranked, course.rung_value_mm) + 1
+        places = self._places(len(ranked))
+        if rank <= places:
+            return stays
+        reason = (
+            f"rung {course.rung}, looked at again at epoch {report.epoch}: its {course.rung_value_mm:.2f} mm there is now rank {rank} of "
+            f"{len(ranked)}, top {places} go on"
+        )
+        return Decision(Action.STOP, None, reason)

@@ -5,6 +5,7 @@ from tensorboardX import SummaryWriter
 from ceph_core.training.result import scalars
 from search.records import Event, RunFolder
 
+
 class Scalars:
     """An observer of the ledger; one writer a live trial."""
 

@@ -3,11 +3,15 @@
 import argparse
 import importlib
 import pkgutil
+import sys
+from collections.abc import Sequence
 from typing import Protocol, cast
+
+from ceph_core.errors import InputError
 
 
 class Command(Protocol):
-    """What a module of this package offers."""
+    """What a module of a package of commands offers."""
 
     HELP: str
 
@@ -18,7 +22,29 @@ class Command(Protocol):
         """Do it; returns the exit code.  InputError becomes exit code 2."""
 
 
-def discover() -> dict[str, Command]:
-    """Every command by its name, the module's."""
-    found = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name: cast("Command", importlib.import_module(f"{__name__}.{name}")) for name in found}
+def discover(package: str = __name__) -> dict[str, Command]:
+    """Every command of a package by its name, the module's."""
+    found = sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__))
+    return {name: cast("Command", importlib.import_module(f"{package}.{name}")) for name in found}
+
+
+def dispatch(package: str, prog: str, description: str, argv: Sequence[str] | None = None) -> int:
+    """Run one of a package's commands by its command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in discover(package).items():
+        own = subparsers.add_parser(
+            name, help=command.HELP, description=command.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        )
+        command.add_arguments(own)
+        own.set_defaults(run=command.run)
+    args = parser.parse_args(argv)
+    try:
+        return int(args.run(args))
+    except InputError as error:
+        for problem in error.problems:
+            print(f"error: {problem}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

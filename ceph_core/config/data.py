@@ -24,7 +24,7 @@ class SourceConfig(Frozen):
     test_share: float = Field(0.25, gt=0, lt=0.5, description="share of all films locked away as test, if the data set has no test split")
     num_folds: int = Field(5, ge=2, le=20, description="grouped folds written into splits.csv")
     split_seed: int = Field(0, ge=0, description="seed of the split")
-    phantom_train: int = Field(120, ge=8, le=100_000, description="phantom: drawn training films")
+    phantom_train: int = Field(80, ge=8, le=100_000, description="phantom: drawn training films")
     phantom_test: int = Field(40, ge=2, le=100_000, description="phantom: drawn test films")
     phantom_seed: int = Field(0, ge=0, description="phantom: seed of the drawing")
 

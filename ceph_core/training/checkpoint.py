@@ -9,7 +9,7 @@ import torch
 from ceph_core.errors import InputError
 
 STATE_FILE = "state.pt"
-FORMAT = 1
+FORMAT = 2
 
 
 def save(folder: Path, state: dict[str, Any]) -> Path:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from timm.optim import param_groups_weight_decay
+from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from ceph_core.codec import HeatmapCodec, Target

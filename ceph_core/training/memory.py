@@ -1,59 +1,54 @@
-"""What a training will need before it is started: memory by counting, time by trying one step."""
+"""What a training will need of its device, counted before it is started."""
 
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from ceph_core import models
 from ceph_core.codec import HeatmapCodec
 from ceph_core.config import Config
 from ceph_core.geometry import Canvas
 from ceph_core.losses import per_landmark
-from ceph_core.training.device import autocast, pick_precision
 
 
 def estimate_memory_mb(config: Config, canvas: Canvas, num_landmarks: int, half_precision: bool) -> float:
-    """Device memory of a training at this canvas: weights, gradients, two Adam moments, averaged weights and the activations kept for backward.
+    """Device memory of a training: weights, gradients, two Adam moments, averaged weights and what is kept for backward.
 
-    Activations are counted by running the network on torch's meta device, which computes nothing; every layer's output is
-    taken as kept once.  Batch norm and ReLU in place are not counted twice.  Expect a GPU's allocator to add a tenth.
+    The latter is counted by running network and loss on torch's meta device, which computes nothing.  Half precision halves
+    the network's part and adds a half copy of the weights.  Expect a GPU's allocator to add a tenth.
     """
-    with torch.device("meta"):
-        net = models.build(config.model.model_copy(update={"pretrained": False}), num_landmarks)
-    kept = 0
-
-    def count(module: nn.Module, _: object, output: object) -> None:
-        nonlocal kept
-        if isinstance(output, torch.Tensor) and not list(module.children()) and not getattr(module, "inplace", False):
-            kept += output.numel()
-
-    for module in net.modules():
-        module.register_forward_hook(count)
     batch = min(config.train.micro_batch or config.train.batch_size, config.train.batch_size)
-    net(torch.empty(batch, 1, canvas.height, canvas.width, device="meta"))
-    weights = sum(parameter.numel() for parameter in net.parameters())
-    return (weights * 4 * 5 + kept * (2 if half_precision else 4)) / 2**20
-
-
-def step_seconds(config: Config, canvas: Canvas, num_landmarks: int, device: torch.device) -> float:
-    """Seconds of one optimizer step's forward and backward pass on made-up films, the second of two."""
-    batch = config.train.batch_size
-    net = models.build(config.model.model_copy(update={"pretrained": False}), num_landmarks).to(device)
-    if config.train.channels_last:
-        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    precision = pick_precision(config.train, device)
     codec = HeatmapCodec(config.model.head_stride, config.heatmap.loss, config.heatmap.sigma_rel * config.data.image_size)
-    films = torch.rand(batch, 1, canvas.height, canvas.width, device=device) * 255
-    points = torch.rand(batch, num_landmarks, 2, device=device) * canvas.width
-    took = 0.0
-    for _ in range(2):
-        started = time.perf_counter()
-        with autocast(device, precision):
-            raw = net(films)
-        target = codec.encode(points, torch.full((num_landmarks,), codec.sigma_px), (canvas.height, canvas.width))
-        per_landmark(codec.loss, raw, target).mean().backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        took = time.perf_counter() - started
-    return took
+    with torch.device("meta"):
+        net = models.build(config.model.model_copy(update={"pretrained": False}), num_landmarks).train()
+        sigma = torch.empty(num_landmarks)
+        target = codec.encode(torch.empty(batch, num_landmarks, 2), sigma, (canvas.height, canvas.width))
+        with _kept() as of_network:
+            raw = net(torch.empty(batch, 1, canvas.height, canvas.width))
+        with _kept() as of_loss:
+            loss = per_landmark(config.heatmap.loss, raw, target)
+    weights = {StorageWeakRef(weight.untyped_storage()): weight.nbytes for weight in net.parameters()}
+    num_bytes = sum(weights.values())
+    activations = sum(size for store, size in of_network.items() if store not in weights)
+    del loss  # the graph held what was counted until here
+    total = 5 * num_bytes + sum(of_loss.values()) + activations
+    if half_precision:
+        total += num_bytes // 2 - activations // 2
+    return total / 2**20
+
+
+@contextmanager
+def _kept() -> Iterator[dict[StorageWeakRef, int]]:
+    """Bytes of everything that autograd keeps for backward, by storage, counted once however often it is kept."""
+    stores: dict[StorageWeakRef, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        store = tensor.untyped_storage()
+        stores[StorageWeakRef(store)] = store.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield stores

@@ -47,6 +47,11 @@ class EpochResult:
     films_per_s: float
     peak_memory_mb: float
 
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss is no number any more; no later epoch's will be."""
+        return not math.isfinite(self.val_loss)
+
     def figures(self) -> dict[str, Any]:
         """Flat, those of `val` as `val_mre_mm` and so on."""
         rest = {name: value for name, value in vars(self).items() if name != "val"}

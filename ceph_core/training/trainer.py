@@ -178,7 +178,8 @@ class Training:
             )
         if state["train_ids"] != list(self.data.train_ids):
             problems.append(
-                f"{path}: was trained on {len(state['train_ids'])} films, now {len(self.data.train_ids)} or others of them; give the same data"
+                f"{path}: was trained on {len(state['train_ids'])} films, and these {len(self.data.train_ids)} are not the same; "
+                "give the same data"
             )
         if problems:
             raise InputError(problems)

@@ -48,7 +48,7 @@ def answer(
         with autocast(device, precision):
             raw = net(images)
         found, confidence = codec.decode(codec.activate(raw))
-        target = codec.encode(torch.from_numpy(films.landmarks_input[chunk]).to(device), sigma_px, images.shape[-2:])
+        target = codec.encode(torch.from_numpy(films.landmarks_input[chunk]).to(device), sigma_px, (images.shape[-2], images.shape[-1]))
         loss_sum += per_landmark(codec.loss, raw, target).sum()
         seen += target.visible.sum()
         points.append(found)

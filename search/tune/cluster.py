@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 import ray
 from ray import tune
 
+from ceph_core.data.films import TrainingData
 from ceph_core.errors import InputError
 from search.space.schema import Resources
 from search.tune.driverside import DriverSide
@@ -85,7 +86,7 @@ def connect(address: str | None) -> Cluster:
     if threading.current_thread() is threading.main_thread():
         # Ray's own handler would end the driver on the spot; a scheduler's SIGTERM deserves what Ctrl-C gets.
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    total = ray.cluster_resources()
+    total = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), context.dashboard_url or "", is_local=address is None)
 
 
@@ -93,7 +94,7 @@ def has_gpu(address: str) -> bool:
     """Whether the cluster at the address has a GPU."""
     connect(address)
     try:
-        return bool(ray.cluster_resources().get("GPU", 0.0))
+        return bool(ray.cluster_resources().get("GPU", 0.0))  # type: ignore[no-untyped-call]
     finally:
         ray.shutdown()
 
@@ -148,17 +149,20 @@ def run_orders(
     return searcher.is_exhausted
 
 
-def call(function: Callable[..., Result], *args: Any, resources: Resources, on_wait: Callable[[], None]) -> Result:
-    """Run a function on a worker with a trial's resources; `on_wait` is called every 15 s until it answers."""
+def call_all(
+    function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], resources: Resources, on_wait: Callable[[], None]
+) -> list[Result]:
+    """Run a function on workers, each call with a trial's resources, as many at a time as fit; `on_wait` is called every 15 s."""
     remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=0)(function)
-    answer = remote.remote(*args)
-    while not ray.wait([answer], timeout=15)[0]:
+    shared = [tuple(ray.put(part) if isinstance(part, TrainingData) else part for part in call) for call in calls]
+    answers = [remote.remote(*call) for call in shared]
+    while len(ray.wait(answers, num_returns=len(answers), timeout=15)[0]) < len(answers):
         on_wait()
-    result: Result = ray.get(answer)
-    return result
+    results: list[Result] = ray.get(answers)
+    return results
 
 
-class _Tick(DriverSide, tune.Callback):  # type: ignore[misc]
+class _Tick(DriverSide, tune.Callback):
     """Calls back from Ray's loop, so that no second thread looks at the policy."""
 
     def __init__(self, on_tick: Callable[[], None]) -> None:

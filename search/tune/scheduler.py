@@ -24,11 +24,11 @@ class Judge(Protocol):
         """The trial has failed with this traceback."""
 
 
-class JudgeScheduler(DriverSide, FIFOScheduler):  # type: ignore[misc]
+class JudgeScheduler(DriverSide, FIFOScheduler):
     """First come, first served; stops what the judge stops."""
 
     def __init__(self, judge: Judge) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._judge = judge
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from search.tune.trial import Order
 NextOrder = Callable[[], Order | None]
 
 
-class OrderSearcher(DriverSide, Searcher):  # type: ignore[misc]
+class OrderSearcher(DriverSide, Searcher):
     """Orders one at a time, never more than `workers` at once, so that each proposal sees every result there is."""
 
     def __init__(self, next_order: NextOrder, workers: int) -> None:
@@ -20,7 +20,7 @@ class OrderSearcher(DriverSide, Searcher):  # type: ignore[misc]
         self._live: set[str] = set()
         self._finished = False
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
         """The next order as a Tune configuration; None while all places are taken."""
         if len(self._live) >= self._workers:
             return None

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,10 +77,16 @@ class Order:
     start_from: str | None = None
 
 
-class LandmarkTrial(tune.Trainable):  # type: ignore[misc]
+class LandmarkTrial(tune.Trainable):
     """One epoch a step.  A failure raises: Ray then retires the actor, and with it a poisoned CUDA context."""
 
-    def setup(self, config: dict[str, Any], shared: Shared) -> None:
+    _training: TrainingLike | None
+    _unheard: list[dict[str, Any]]
+    _dirty: bool
+    _saved_at: float
+    _save_s: float
+
+    def setup(self, config: dict[str, Any], shared: Shared) -> None:  # type: ignore[override]  # with_parameters adds one
         """A new actor."""
         self._shared = shared
         torch.set_num_threads(shared.threads)
@@ -103,8 +109,9 @@ class LandmarkTrial(tune.Trainable):  # type: ignore[misc]
             self._training = self._open()
         if self._unheard:
             return self._unheard.pop(0)
+        self._dirty = False  # an epoch that fails half-way must not be saved as if it were whole
         result = next(iter(self._training))
-        figures = report_of(result)
+        figures = result.figures()
         # First the report, then the state: a state must never be ahead of its reports, not even after a power cut.  The line
         # break comes first, so that a line cut short by a kill spoils no other.
         with (self._folder / REPORTS_FILE).open("a", encoding="utf-8") as file:
@@ -123,8 +130,8 @@ class LandmarkTrial(tune.Trainable):  # type: ignore[misc]
         self._order = Order(**config["order"])
         self._config = Config.model_validate(self._order.config)
         self._folder = Path(self._order.folder)
-        self._training: TrainingLike | None = None
-        self._unheard: list[dict[str, Any]] = []
+        self._training = None
+        self._unheard = []
         self._dirty, self._saved_at, self._save_s = False, time.monotonic(), 0.0
 
     def _open(self) -> TrainingLike:
@@ -154,13 +161,6 @@ class LandmarkTrial(tune.Trainable):  # type: ignore[misc]
             self._save()
         self._training.close()
         self._training = None
-
-
-def report_of(result: EpochResult) -> dict[str, Any]:
-    """An epoch's result as a report of the ledger."""
-    figures = {f"val_{name}": value for name, value in asdict(result.val).items()}
-    rest = {key: value for key, value in vars(result).items() if key != "val"}
-    return {**rest, **figures}
 
 
 def read_reports(folder: Path) -> dict[int, dict[str, Any]]:

@@ -1,6 +1,6 @@
 """A made-up training in the place of the real one: a learning curve of the configuration, and a state that a member can be made of.
 
-`CEPH_SEARCH_TRAINING=made_up:build` puts it into a run.  MADE_UP_EPOCH_S: seconds an epoch takes.  MADE_UP_FAIL: what goes
+`CEPH_SEARCH_TRAINING=tests.search.made_up:build` puts it into a run.  MADE_UP_EPOCH_S: seconds an epoch takes.  MADE_UP_FAIL: what goes
 wrong, by `key<limit` or `key>limit` of the configuration, such as `raise:heatmap.sigma_rel>0.01`; `nan:` makes its errors NaN.
 """
 
@@ -22,7 +22,7 @@ from ceph_core.training import checkpoint
 from ceph_core.training.trainer import EpochResult
 
 SPACE = {
-    "fixed": {"model.name": "hrnet_w18_small", "model.head_stride": 4, "train.epochs": 9, "data.image_size": 64, "heatmap.loss": "cross_entropy"},
+    "fixed": {"model.name": "hrnet_w18_small", "train.epochs": 9, "data.image_size": 64, "heatmap.loss": "cross_entropy"},
     "search": {
         "heatmap.sigma_rel": {"float": [0.02, 0.09], "log": True},
         "augment.strength": {"float": [0, 2]},
@@ -64,7 +64,7 @@ class MadeUp:
         if self.epoch >= self.config.train.epochs:
             raise StopIteration
         time.sleep(float(os.environ.get("MADE_UP_EPOCH_S", "0")))
-        wrong = _wrong(self.config)
+        wrong = failure_of(self.config, os.environ.get("MADE_UP_FAIL", ""))
         if wrong == "raise":
             raise ValueError("made to fail")
         self.epoch += 1
@@ -88,13 +88,13 @@ def result_of(config: Config, epoch: int, value_mm: float) -> EpochResult:
     size, batch = config.data.image_size, config.train.batch_size
     shares = [100 * math.exp(-value_mm / radius) for radius in (2, 2.5, 3, 4)]
     return EpochResult(
-        epoch, value_mm / 10, value_mm / 9, Summary(value_mm, value_mm, 2 * value_mm, *shares, 50.0, 5.0), config.train.lr, size, batch, batch,
-        seconds=0.01, train_seconds=0.01, films_per_s=800.0, peak_memory_mb=100.0,
+        epoch, value_mm / 10, value_mm / 9, Summary(value_mm, value_mm, 2 * value_mm, *shares, 50.0, 5.0), config.train.lr,
+        size, batch, batch, seconds=0.01, train_seconds=0.01, films_per_s=800.0, peak_memory_mb=100.0,
     )  # fmt: skip
 
 
-def _wrong(config: Config) -> str | None:
-    told = os.environ.get("MADE_UP_FAIL")
+def failure_of(config: Config, told: str) -> str | None:
+    """raise, nan, or None: what goes wrong with this configuration."""
     if not told:
         return None
     kind, _, condition = told.partition(":")

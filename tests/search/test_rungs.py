@@ -122,3 +122,27 @@ def test_table_shows_what_the_next_has_to_beat():
 def test_every_wrong_setting_is_named():
     with pytest.raises(InputError, match=r"(?s)0\.0 is not a share.*1\.5 is not a share.*must increase.*reduction_factor: 1"):
         Rungs([0.5, 0.0, 1.5], 1)
+
+
+def test_newer_arrivals_push_out_a_trial_that_passed_alone() -> None:
+    rungs = Rungs([0.2, 0.6], 3)
+    assert rungs.report("early", 2, 10, 9.0).action is Action.CONTINUE  # first at the rung: nobody to compare with
+    assert rungs.report("early", 3, 10, 8.0).action is Action.CONTINUE
+    assert rungs.report("better", 2, 10, 4.0).action is Action.CONTINUE
+    pushed = rungs.report("early", 4, 10, 3.0)  # what it reached since does not count: the other had the same share at 4.0
+    assert pushed.action is Action.STOP and "rank 2 of 2, top 1 go on" in pushed.reason
+    assert rungs.report("better", 3, 10, 3.9).action is Action.CONTINUE
+
+
+def test_the_baseline_is_never_pushed_out() -> None:
+    rungs = Rungs([0.2], 3)
+    rungs.report("baseline", 2, 10, 9.0, protected=True)
+    rungs.report("better", 2, 10, 4.0)
+    assert all(rungs.report("baseline", epoch, 10, 9.0, protected=True).action is Action.CONTINUE for epoch in range(3, 11))
+
+
+def test_pushing_out_is_replayed() -> None:
+    reports = [Report("a", 2, 10, 9.0), Report("b", 2, 10, 4.0), Report("a", 3, 10, 8.0), Report("b", 3, 10, 3.0)]
+    first, second = Rungs([0.2], 3), Rungs([0.2], 3)
+    assert first.replay(reports) == second.replay([*reports, reports[2]])[:4]
+    assert first.state() == second.state()

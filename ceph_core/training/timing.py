@@ -1,0 +1,116 @@
+"""What a training will take, by trying some of it."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+
+import torch
+
+from ceph_core import models
+from ceph_core.codec import HeatmapCodec
+from ceph_core.config import Config, ScheduleConfig, Stage
+from ceph_core.data.films import TrainingData
+from ceph_core.data.loader import Batch
+from ceph_core.data.splits import Splits
+from ceph_core.geometry import Canvas
+from ceph_core.training.device import pick_precision
+from ceph_core.training.learner import Learner
+from ceph_core.training.plan import stage_at, stage_batch, stage_size
+from ceph_core.training.trainer import Training
+
+_TRIED_BATCHES, _TRIED_VALIDATION = 2, 8
+"""Training batches and validation films of one round of `measure`."""
+_ROUNDS, _ENOUGH_S = (2, 6), 5.0
+"""Rounds beside the first, which warms up: at least and at most, until this much time was measured."""
+
+
+@dataclass(frozen=True)
+class FilmSeconds:
+    """Seconds a film, data and optimizer included."""
+
+    train: float
+    validation: float
+
+    def epoch(self, data: TrainingData) -> float:
+        """Seconds of an epoch on this data."""
+        return self.train * len(data.train_ids) + self.validation * len(data.validation_ids)
+
+
+def measure(config: Config, data: TrainingData) -> dict[Stage, FilmSeconds]:
+    """What each stage costs, from a few steps of a training that is thrown away, on the first films of `data`.
+
+    Raises:
+        InputError: whatever keeps the training itself from starting.
+    """
+    return {stage: _measure_stage(config, stage, data) for stage in dict.fromkeys(config.schedule.stages)}
+
+
+def fitting_epochs(config: Config, cost: Mapping[Stage, FilmSeconds], data: TrainingData, seconds: float, most: int = 10_000) -> int:
+    """The largest number of epochs that ends within so many seconds; 0 if not even one does."""
+    low, high = 0, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        tried = with_epochs(config, middle)
+        if math.fsum(cost[stage_at(tried, epoch)].epoch(data) for epoch in range(1, middle + 1)) <= seconds:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def with_epochs(config: Config, epochs: int) -> Config:
+    """The configuration with another length of run."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
+
+
+def area_epochs(config: Config, after_epoch: int = 0) -> float:
+    """Epochs after this one, each counted by its input's area relative to the last stage's: smaller films cost less."""
+    ratios = (
+        stage_size(config.data.image_size, stage_at(config, epoch).size) / config.data.image_size
+        for epoch in range(after_epoch + 1, config.train.epochs + 1)
+    )
+    return math.fsum(ratio**2 for ratio in ratios)
+
+
+def film_seconds(config: Config, canvas: Canvas, num_landmarks: int, device: torch.device) -> float:
+    """Seconds a film of the second of two optimizer steps on made-up films; a CPU, whose time grows with the films, tries only two."""
+    batch = config.train.batch_size if device.type == "cuda" else min(config.train.batch_size, 2)
+    net = models.build(config.model.model_copy(update={"pretrained": False}), num_landmarks).train()
+    learner = Learner(net, config.train.model_copy(update={"compile": False}), device, pick_precision(config.train, device))
+    codec = HeatmapCodec(config.model.head_stride, config.heatmap.loss, config.heatmap.sigma_rel * config.data.image_size)
+    sigma, weights = torch.full((num_landmarks,), codec.sigma_px, device=device), torch.ones(num_landmarks, device=device)
+    images = torch.randint(0, 256, (batch, 1, canvas.height, canvas.width), dtype=torch.uint8)
+    films = Batch(images, torch.rand(batch, num_landmarks, 2) * canvas.width)
+    took = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        float(learner.step(films, codec, sigma, weights, min(config.train.micro_batch or batch, batch), config.train.lr))
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        took = time.perf_counter() - started
+    return took / batch
+
+
+def _measure_stage(config: Config, stage: Stage, data: TrainingData) -> FilmSeconds:
+    size, batch = stage_size(config.data.image_size, stage.size), stage_batch(config.train.batch_size, stage.batch)
+    alone = config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"image_size": size}),
+            "train": config.train.model_copy(update={"batch_size": batch, "epochs": 1 + _ROUNDS[1]}),
+            "schedule": ScheduleConfig(),
+        }
+    )
+    some = {*data.train_ids[: _TRIED_BATCHES * batch], *data.validation_ids[:_TRIED_VALIDATION]}
+    few = replace(data, splits=Splits(tuple(row for row in data.splits.rows if row.film_id in some)))
+    training = Training(alone, few)
+    trained, validated = [], []
+    for result in training:
+        if result.epoch > 1:
+            trained.append(result.train_seconds / len(few.train_ids))
+            validated.append((result.seconds - result.train_seconds) / len(few.validation_ids))
+        if len(trained) >= _ROUNDS[0] and sum(trained) * len(few.train_ids) > _ENOUGH_S:
+            break
+    training.close()
+    return FilmSeconds(median(trained), median(validated))

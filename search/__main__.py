@@ -1,0 +1,15 @@
+"""`python -m search COMMAND`: exit code 0 done, 1 failed, 2 the user's input, 130 interrupted."""
+
+import sys
+from collections.abc import Sequence
+
+from ceph_core.commands import dispatch
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    return dispatch("search.commands", "python -m search", "Runs of the search: look at them, end them, take their ensemble.", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

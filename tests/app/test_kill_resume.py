@@ -1,0 +1,118 @@
+"""A run survives whatever ends its driver: kill -9 at any moment, Ctrl-C, a scheduler's SIGTERM."""
+
+import random
+import re
+import signal
+import time
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from search import records
+from tests.app.driving import assert_sound, driver, reports, session_of, write_space
+
+pytestmark = pytest.mark.slow
+
+NUM_TRIALS = 8
+
+
+def _command(folder: Path, films: Path, run: Path, **changes) -> list[object]:
+    space = write_space(folder, budget={"trials": NUM_TRIALS}, **changes)
+    return ["run_search.py", "--space", space, "--data", films, "--profile", "cpu", "--out", run, "--seed", "3"]
+
+
+def _study(run: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name=run.name, storage=JournalStorage(JournalFileBackend(str(run / "study.journal")))).trials
+
+
+def test_kill_at_any_moment(tmp_path, films):
+    run, log = tmp_path / "run", tmp_path / "log"
+    command = _command(tmp_path, films, run, resources={"max_concurrent": 2})
+    draw = random.Random(11)
+    before: list[records.Event] = []
+    # As the first trial starts; in the middle of the search; as promotion trains a candidate on or has just begun to answer.
+    for happened in (
+        lambda events: len(events) > 1,
+        lambda events: len(reports(events)) > len(reports(before)) + 15,
+        lambda events: any(event["event"] == "searched" for event in events),
+    ):
+        with driver(*command, log=log, epoch_s=0.1) as killed:
+            killed.wait_for(run, happened)
+            time.sleep(draw.uniform(0.0, 0.6))
+            killed.signal(signal.SIGKILL)
+            killed.process.wait()
+            kept = records.read_events(run)
+            assert kept[: len(before)] == before, "a resumed driver changed what an earlier one wrote"
+            before = kept
+            command = ["run_search.py", "--resume", run]
+            time.sleep(1)  # Ray's processes share the driver's fate; the next driver does not wait for them
+    with driver(*command, log=log) as last:
+        assert last.wait() == 0, last.said()
+        assert last.out.strip() == str(run / "report.html")
+        time.sleep(0.5)
+        assert session_of(last.process.pid) == []
+    events = records.read_events(run)
+    assert events[: len(before)] == before, "nothing that was in the ledger is lost"
+    assert_sound(run)
+    loaded = records.load(run)
+    assert loaded.status == "finished"
+    searched = loaded.trials[loaded.trials["role"] == "search"]
+    assert len(searched) == NUM_TRIALS
+    assert (run / "ensemble" / "ensemble.onnx").exists()
+    study = _study(run)
+    assert [trial.user_attrs["trial"] for trial in study] == list(searched["trial"])
+    assert [trial.user_attrs["baseline"] for trial in study] == [True] + [False] * (NUM_TRIALS - 1)
+    assert all(trial.state.is_finished() for trial in study)
+    for trial in study:
+        told = searched.set_index("trial").loc[trial.user_attrs["trial"]]
+        assert len(trial.intermediate_values) == told["epochs_done"]
+
+
+def test_ctrl_c_and_resume(tmp_path, films):
+    run, log = tmp_path / "run", tmp_path / "log"
+    with driver(*_command(tmp_path, films, run), log=log, epoch_s=0.05) as interrupted:
+        interrupted.wait_for(run, lambda events: len(reports(events)) > 20)
+        interrupted.signal(signal.SIGINT, group=True)
+        assert interrupted.wait() == 130
+    assert interrupted.out == ""
+    assert records.load(run).status == "interrupted"
+    assert not (records.load(run).trials["status"] == "failed").any()
+    (told,) = re.findall(r"python run_search\.py --resume (\S+)", log.read_text())
+    assert told == str(run)
+    before = records.read_events(run)
+    with driver("run_search.py", "--resume", told, log=log) as resumed:
+        assert resumed.wait() == 0, resumed.said()
+    assert records.read_events(run)[: len(before)] == before
+    assert_sound(run)
+    # The trial that was interrupted had saved its last epoch: none was trained twice.
+    for folder in (run / "trials").iterdir():
+        lines = [line for line in (folder / "reports.jsonl").read_text().splitlines() if line]
+        assert len(lines) == len([trial for trial, _ in reports(records.read_events(run)) if trial == folder.name])
+
+
+def test_sigterm_then_promote(tmp_path, films):
+    """SIGTERM does what Ctrl-C does, and `python -m search promote` ends the search there."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    with driver(*_command(tmp_path, films, run), log=log, epoch_s=0.1) as terminated:
+        terminated.wait_for(run, lambda events: len(reports(events)) > 10)
+        with driver("-m", "search", "promote", run, log=tmp_path / "refused") as refused:
+            assert refused.wait() == 2
+        assert "another driver is running" in refused.said()
+        terminated.signal(signal.SIGTERM)
+        assert terminated.wait() == 130, terminated.said()
+    num_before = len(records.load(run).trials)
+    assert num_before < NUM_TRIALS
+    with driver("-m", "search", "promote", run, log=log) as promoted:
+        assert promoted.wait() == 0, promoted.said()
+    assert_sound(run)
+    loaded = records.load(run)
+    assert (loaded.trials["role"] == "search").sum() == num_before
+    assert loaded.promotion is not None
+    assert set(loaded.promotion["candidates"]) <= set(loaded.trials["trial"])
+    exported = tmp_path / "taken"
+    with driver("-m", "search", "export", run, "--out", exported, log=log) as export:
+        assert export.wait() == 0, export.said()
+    assert {"manifest.json", "member_0", "ensemble.onnx"} == {path.name for path in exported.iterdir()}

@@ -1,0 +1,196 @@
+"""`python -m ceph_core train`: a run folder that evaluates, stops, goes on and refuses."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from ceph_core import single_run
+from ceph_core.__main__ import main
+from ceph_core.config import Config
+from ceph_core.data.phantom import write
+from ceph_core.errors import InputError
+from ceph_core.inference import load_member
+from ceph_core.training.checkpoint import STATE_FILE
+from ceph_core.training.timing import FilmSeconds, area_epochs, film_seconds, fitting_epochs
+from ceph_core.training.trainer import Training
+
+SETTING = [
+    "--set=model.name=hrnet_w18_small", "--set=data.image_size=64", "--set=train.batch_size=4", "--set=train.epochs=2",
+    "--set=heatmap.sigma_rel=0.05",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("films")
+    write(folder, seed=5, num_train=8, num_test=2)
+    return folder
+
+
+def train(films: Path, out: Path, *more: str) -> int:
+    return main(["train", "--data", str(films), "--out", str(out), *SETTING, *more])
+
+
+def test_a_run_leaves_a_member_that_evaluates(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert train(films, out) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == str(out / "member")
+    assert "epoch 1/2: loss" in said.err and "epoch 2/2: loss" in said.err and "about 0 s left" in said.err
+    assert f"evaluate --model {out / 'member'}" in said.err
+    assert {"plan.yaml", STATE_FILE, "tensorboard", "member"} <= set(os.listdir(out))
+    assert any((out / "tensorboard").iterdir())
+    assert yaml.safe_load((out / "plan.yaml").read_text())["config"]["train"]["batch_size"] == 4
+    member = load_member(out / "member")
+    assert member.epoch == 2
+    ema = torch.load(out / STATE_FILE, weights_only=True)["ema"]
+    assert all(torch.equal(value, ema[name]) for name, value in member.net.state_dict().items())
+    assert main(["evaluate", "--model", str(out / "member"), "--data", str(films)]) == 0
+    assert "mean shape" in capsys.readouterr().out
+
+
+def test_ctrl_c_saves_and_the_printed_command_goes_on(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "stopped"
+    assert train(films, whole) == 0
+    once = Training.__next__
+
+    def interrupted(training: Training) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)  # in the middle of the epoch: it is finished first
+        return once(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "__next__", interrupted)
+        assert train(films, out) == 130
+    said = capsys.readouterr().err
+    assert "stopping at the end of this epoch" in said and "epoch 1 is saved" in said
+    assert said.strip().endswith(f"python -m ceph_core train --out {out} --resume")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert main(["train", "--out", str(out), "--resume"]) == 0
+    one, other = (load_member(folder / "member").net.state_dict() for folder in (whole, out))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_second_ctrl_c_stops_at_once(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def twice(training: Training) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Training, "__next__", twice)
+    assert train(films, tmp_path / "run") == 130
+    assert "interrupted; nothing was saved yet" in capsys.readouterr().err
+
+
+def test_a_diverged_run_fails(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Training, "_train", lambda *_: float("nan"))
+    assert train(films, tmp_path / "run") == 1
+    assert "failed: epoch 1: the loss is no number; lower train.lr" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--set", "train.learning_rate=1"], "--set: unknown key train.learning_rate; did you mean"),
+        (["--set", "train.lr"], "--set train.lr: must be KEY=VALUE"),
+        (["--set", "train.lr=7", "--set", "data.image_size=100"], "data.image_size: must be a multiple of 32"),
+        (["--set", "train.batch_size=40"], "train.batch_size: 40 makes a batch of 40"),
+        (["--minutes", "0"], "--minutes: must be above 0"),
+        (["--minutes", "0.0001"], "0 s are left; give more time"),
+        (["--annotator", "nobody"], "annotator"),
+        (["--data", "nowhere"], "no such folder"),
+    ],
+)
+def test_wrong_input_leaves_nothing_behind(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    out = tmp_path / "run"
+    assert train(films, out, *options) == 2
+    assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_folder_in_use_is_refused(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    assert train(films, tmp_path) == 2
+    assert "already in use" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["letter.txt"]
+
+
+def test_only_a_run_can_be_resumed_and_only_as_it_is(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--out", str(tmp_path), "--resume"]) == 2
+    assert "no run of `train`" in capsys.readouterr().err
+    assert train(films, tmp_path, "--resume") == 2
+    assert "--resume: --data, --set cannot change a run" in capsys.readouterr().err
+    (tmp_path / single_run.PLAN_FILE).write_text("config: {train: {lr: -1}}\nsource: {}\nfingerprint: x\n")
+    assert main(["train", "--out", str(tmp_path), "--resume"]) == 2
+    assert "train.lr: Input should be greater than 0" in capsys.readouterr().err
+
+
+def test_every_wrong_value_is_named_at_once() -> None:
+    with pytest.raises(InputError) as caught:
+        single_run.configure(["train.lr", "train.nothing=1", "train.epochs=0", "model.name={"])
+    assert len(caught.value.problems) == 4
+
+
+def test_values_are_yaml() -> None:
+    config = single_run.configure(
+        ["schedule.stages=[{epochs: 0.4, size: 0.75, batch: 2}, {epochs: 0.6}]", "train.lr=1e-3", "train.micro_batch=null"]
+    )
+    assert config.train.lr == 1e-3 and config.train.micro_batch is None and len(config.schedule.stages) == 2
+
+
+def test_minutes_choose_the_epochs(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def measured(config: Config, data: Any) -> dict[Any, FilmSeconds]:
+        asked.append(config)
+        return {stage: FilmSeconds(6.0, 0.0) for stage in config.schedule.stages}  # 7 training films: 42 s an epoch
+
+    monkeypatch.setattr(single_run, "measure", measured)
+    out = tmp_path / "run"
+    assert train(films, out, "--minutes", "1.6") == 0
+    assert "an epoch takes" in (said := capsys.readouterr().err) and "so train.epochs is" in said
+    epochs = yaml.safe_load((out / "plan.yaml").read_text())["config"]["train"]["epochs"]
+    num_train = 96 * 0.95 // 6  # films that fit
+    assert epochs >= 1 and epochs == num_train // (asked and int(said.split(" training and")[0].split()[-1]))
+
+
+def test_epochs_fit_the_time_through_all_stages() -> None:
+    class Films:
+        train_ids, validation_ids = ("a",) * 10, ("b",) * 2
+
+    config = single_run.configure(["schedule.stages=[{epochs: 0.5, size: 0.5}, {epochs: 0.5}]"])
+    small, large = config.schedule.stages
+    cost = {small: FilmSeconds(0.1, 0.0), large: FilmSeconds(0.3, 0.5)}  # 1 s and 4 s an epoch
+    data: Any = Films()
+    assert fitting_epochs(config, cost, data, 0.9) == 0
+    assert fitting_epochs(config, cost, data, 4.0) == 1  # the only epoch is of the last stage
+    assert fitting_epochs(config, cost, data, 5.0) == 2
+    assert fitting_epochs(config, cost, data, 25.1) == 10
+    assert area_epochs(config) == 250 / 2 * 0.25 + 250 / 2 and area_epochs(config, 249) == 1
+
+
+@pytest.mark.slow
+def test_the_time_asked_for_is_kept(films: Path, tmp_path: Path) -> None:
+    import time
+
+    began = time.monotonic()
+    assert train(films, tmp_path / "run", "--minutes", "0.4") == 0
+    assert time.monotonic() - began < 0.4 * 60 * 1.25  # another process may slow the machine down meanwhile
+
+
+def test_a_film_s_price_is_positive() -> None:
+    from ceph_core.geometry import Canvas
+
+    config = single_run.configure([text.removeprefix("--set=") for text in SETTING])
+    assert 0 < film_seconds(config, Canvas(64, 64), 19, torch.device("cpu")) < 30
