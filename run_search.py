@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from search.driver import RunOptions
 
-EPILOG = """exit code: 0 done, 1 the run failed, 2 the input is wrong (nothing is left behind), 130 interrupted (everything is saved; the command
-that goes on is printed).  Progress goes to stderr, the report's path to stdout."""
+EPILOG = """exit code: 0 done, 1 the run failed, 2 the input is wrong (nothing is left behind), 130 interrupted (everything is saved; the
+command that goes on is printed).  Progress goes to stderr, the report's path to stdout."""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from pydantic import ValidationError
 
 from ceph_core import __version__
 from ceph_core import data as datasets
-from ceph_core.config import SourceConfig
+from ceph_core.config import SourceConfig, problems_of
 from ceph_core.data import splits as splitting
 from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
@@ -88,7 +89,9 @@ class RunOptions:
 
 
 def open_data(source: SourceConfig, space: Space) -> TrainingData:
-    """Read and split the films, and check the space against them.
+    """Read and split the films, check the space against them, and cache every film at each size a trial may train at.
+
+    Caching decodes them all: a damaged film is found here, before anything is started or written.
 
     Raises:
         InputError: whatever is wrong with the data, or batches larger than it.
@@ -99,6 +102,8 @@ def open_data(source: SourceConfig, space: Space) -> TrainingData:
     space.check_against(len(data.train_ids))
     if not data.test_ids:
         raise InputError(f"{dataset.root}: no test films; the ensemble could not be judged")
+    for size in sorted(space.grid_sizes()):
+        data.open(size)
     return data
 
 
@@ -161,18 +166,20 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
         InputError: the folder is no run, its films have changed, or another driver runs in it.
     """
     run = open_for_resume(run_dir)
-    plan = run.read_plan()
-    missing = [key for key in ("space", "source", "seed", "data") if key not in plan]
-    if missing:
-        raise InputError(f"{run.plan_path}: {', '.join(missing)} missing; the plan was edited, restore it or start a new run")
-    space = Space.from_dict(plan["space"], source=str(run.plan_path))
-    options = RunOptions(
-        space, SourceConfig.model_validate(plan["source"]), plan["seed"], plan.get("hours"), address or plan.get("address"), plan["command"]
-    )
     before = load(run_dir)
     if before.status == "finished":
         view.say(f"{run_dir}: finished before; nothing is left to do but the report")
         return report.build(run_dir)
+    plan = before.plan
+    missing = [key for key in ("space", "source", "seed", "data") if key not in plan]
+    if missing:
+        raise InputError(f"{run.plan_path}: {', '.join(missing)} missing; the plan was edited, restore it or start a new run")
+    space = Space.from_dict(plan["space"], source=str(run.plan_path))
+    try:
+        source = SourceConfig.model_validate(plan["source"])
+    except ValidationError as error:
+        raise InputError(problems_of(error, f"{run.plan_path}: source")) from error
+    options = RunOptions(space, source, plan["seed"], plan.get("hours"), address or plan.get("address"), plan.get("command", []))
     with Ledger(run.path) as ledger:  # first of all: nothing is touched while another driver lives
         data = open_data(options.source, space)
         found = dataset_fingerprint(data.dataset, data.cache_dir)
@@ -239,8 +246,6 @@ class _Run:
         if self.cluster.dashboard:
             view.say(f"Ray dashboard: http://{self.cluster.dashboard} (asks for the token in ~/.ray/auth_token)")
         view.say(f"{self.workers} trials at a time, {self.options.space.resources.cpus_per_trial} CPUs each; run folder {self.run.path}")
-        for size in sorted(self.options.space.grid_sizes()):
-            self.data.open(size)
         try:
             if searching:
                 self._search()
@@ -255,7 +260,8 @@ class _Run:
         self.ledger.append_finished(seconds=self.elapsed_s())
         write_tables(self.run)
         page = report.build(self.run.path)
-        view.console.print(table(f"locked test, {self.data.dataset.name}: {len(self.data.test_ids)} films", outcome.scores))
+        title = f"locked test, {self.data.dataset.name}: {len(self.data.test_ids)} films"
+        view.console.print(table(title, outcome.scores, view.console.width))
         if outcome.against_baseline is not None:
             paired = outcome.against_baseline
             view.say(

@@ -7,8 +7,9 @@ from rich.table import Table
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.duration import duration
-from ceph_core.training.device import pick_device, pick_precision
+from ceph_core.training.device import pick_device
 from ceph_core.training.memory import estimate_memory_mb
+from ceph_core.training.plan import stage_alone
 from ceph_core.training.timing import area_epochs, film_seconds
 from search.live import LiveView
 from search.space import Space
@@ -29,7 +30,7 @@ def _table(space: Space, data: TrainingData) -> Table:
     table = Table(
         title="estimate a trial, full length",
         title_justify="left",
-        caption="memory: counted, without the allocator's own; time: one step tried here",
+        caption="memory: counted, of the largest stage, without the allocator's own; time: one step tried here",
     )
     for name in ("trial", "network", "size", "batch", "memory", "epochs", "time"):
         table.add_column(name, justify="left" if name in ("trial", "network") else "right")
@@ -38,8 +39,10 @@ def _table(space: Space, data: TrainingData) -> Table:
     torch.set_num_threads(space.resources.cpus_per_trial)
     for name, config in {**{f"start_from[{i}]": space.configure(p, 0) for i, p in enumerate(space.start_from)}, **_largest(space)}.items():
         canvas = data.canvas(config.data.image_size)
-        half = device.type == "cuda" and pick_precision(config.train, device) != "fp32"
-        memory = estimate_memory_mb(config, canvas, len(data.dataset.protocol), half)
+        half = config.train.precision in ("bf16", "fp16") or (config.train.precision == "auto" and space.resources.gpus_per_trial > 0)
+        # An early stage may need most: its films are smaller, its batches larger.
+        stages = [stage_alone(config, stage) for stage in dict.fromkeys(config.schedule.stages)]
+        memory = max(estimate_memory_mb(each, data.canvas(each.data.image_size), len(data.dataset.protocol), half) for each in stages)
         seconds = "not on this machine"
         if measured:
             film_s = film_seconds(config, canvas, len(data.dataset.protocol), device)

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ceph_core.duration import duration
 from search.policy import Policy, TrialState
 from search.records import Event
-from search.report.tables import duration
 
 LINE_EVERY_S = 15.0
 """A log file gets a line at least this often."""

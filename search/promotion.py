@@ -238,7 +238,9 @@ def _export(
     )
     write_manifest(fresh, manifest)
     predictor = Predictor.load(fresh)
-    difference = export_onnx(predictor, fresh / "ensemble.onnx", [read_grey(record.image) for record in test[:3]], lambda line: say(f"promotion: {line}"))
+    difference = export_onnx(
+        predictor, fresh / "ensemble.onnx", [read_grey(record.image) for record in test[:3]], lambda line: say(f"promotion: {line}")
+    )
     figures["onnx_difference_px"] = difference
     write_manifest(fresh, manifest.model_copy(update={"figures": figures}))
     if run.ensemble_dir.exists():

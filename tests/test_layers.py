@@ -27,7 +27,7 @@ ROWS = (
         "search.driver",
         "search.report",
     ),
-    ("run_search", "search.__main__", "search.commands"),
+    ("run_search", "search.__main__", "search.commands", "search.ending"),
 )
 """Modules and packages, the lowest row first; a package stands for all its modules, unless one has a row of its own."""
 

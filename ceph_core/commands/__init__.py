@@ -32,15 +32,15 @@ def dispatch(package: str, prog: str, description: str, argv: Sequence[str] | No
     """Run one of a package's commands by its command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, command in discover(package).items():
+    commands = discover(package)
+    for name, command in commands.items():
         own = subparsers.add_parser(
             name, help=command.HELP, description=command.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter
         )
         command.add_arguments(own)
-        own.set_defaults(run=command.run)
     args = parser.parse_args(argv)
     try:
-        return int(args.run(args))
+        return int(commands[args.command].run(args))
     except InputError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)

@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [scores, evaluate.mean_shape(training, records), *evaluate.readers(records)]
     # Wide enough for the table when the output goes to a file.
     console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(evaluate.table(f"{dataset.name}, {args.split}: {len(records)} films", rows))
+    console.print(evaluate.table(f"{dataset.name}, {args.split}: {len(records)} films", rows, console.width))
     console.print(evaluate.landmark_table(scores, dataset.protocol, [record.film_id for record in records]))
     if args.out:
         write_scores(args.out, dataset.protocol, records, np.stack(points), np.stack(confidences), rows)

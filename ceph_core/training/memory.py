@@ -30,7 +30,7 @@ def estimate_memory_mb(config: Config, canvas: Canvas, num_landmarks: int, half_
             raw = net(torch.empty(batch, 1, canvas.height, canvas.width))
         with _kept() as of_loss:
             loss = per_landmark(config.heatmap.loss, raw, target)
-    weights = {StorageWeakRef(weight.untyped_storage()): weight.nbytes for weight in net.parameters()}
+    weights = {_identity(weight): weight.nbytes for weight in net.parameters()}
     num_bytes = sum(weights.values())
     activations = sum(size for store, size in of_network.items() if store not in weights)
     del loss  # the graph held what was counted until here
@@ -46,9 +46,13 @@ def _kept() -> Iterator[dict[StorageWeakRef, int]]:
     stores: dict[StorageWeakRef, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        store = tensor.untyped_storage()
-        stores[StorageWeakRef(store)] = store.nbytes()
+        stores[_identity(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield stores
+
+
+def _identity(tensor: Tensor) -> StorageWeakRef:
+    """Equal for tensors that share memory; addresses do not tell on the meta device."""
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ceph_core.config import Config, Stage
+from ceph_core.config import Config, ScheduleConfig, Stage
 from ceph_core.config.data import SIZE_STEP
 
 
@@ -71,6 +71,18 @@ def stage_at(config: Config, epoch: int) -> Stage:
 def largest_batch(config: Config) -> int:
     """Films of the largest step of any stage."""
     return max(stage_batch(config.train.batch_size, stage.batch) for stage in config.schedule.stages)
+
+
+def stage_alone(config: Config, stage: Stage) -> Config:
+    """A run that is this stage from beginning to end: its size, its batch, no other stages."""
+    size, batch = stage_size(config.data.image_size, stage.size), stage_batch(config.train.batch_size, stage.batch)
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(update={"image_size": size}),
+            "train": config.train.model_copy(update={"batch_size": batch}),
+            "schedule": ScheduleConfig(),
+        }
+    )
 
 
 def plan(config: Config, epoch: int, feedback: Feedback) -> EpochPlan:

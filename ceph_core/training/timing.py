@@ -10,14 +10,14 @@ import torch
 
 from ceph_core import models
 from ceph_core.codec import HeatmapCodec
-from ceph_core.config import Config, ScheduleConfig, Stage
+from ceph_core.config import Config, Stage
 from ceph_core.data.films import TrainingData
 from ceph_core.data.loader import Batch
 from ceph_core.data.splits import Splits
 from ceph_core.geometry import Canvas
 from ceph_core.training.device import pick_precision
 from ceph_core.training.learner import Learner
-from ceph_core.training.plan import stage_at, stage_batch, stage_size
+from ceph_core.training.plan import stage_alone, stage_at, stage_size
 from ceph_core.training.trainer import Training
 
 _TRIED_BATCHES, _TRIED_VALIDATION = 2, 8
@@ -94,15 +94,8 @@ def film_seconds(config: Config, canvas: Canvas, num_landmarks: int, device: tor
 
 
 def _measure_stage(config: Config, stage: Stage, data: TrainingData) -> FilmSeconds:
-    size, batch = stage_size(config.data.image_size, stage.size), stage_batch(config.train.batch_size, stage.batch)
-    alone = config.model_copy(
-        update={
-            "data": config.data.model_copy(update={"image_size": size}),
-            "train": config.train.model_copy(update={"batch_size": batch, "epochs": 1 + _ROUNDS[1]}),
-            "schedule": ScheduleConfig(),
-        }
-    )
-    some = {*data.train_ids[: _TRIED_BATCHES * batch], *data.validation_ids[:_TRIED_VALIDATION]}
+    alone = with_epochs(stage_alone(config, stage), 1 + _ROUNDS[1])
+    some = {*data.train_ids[: _TRIED_BATCHES * alone.train.batch_size], *data.validation_ids[:_TRIED_VALIDATION]}
     few = replace(data, splits=Splits(tuple(row for row in data.splits.rows if row.film_id in some)))
     training = Training(alone, few)
     trained, validated = [], []

@@ -14,7 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("run", type=Path, metavar="RUN", help="run folder with an ensemble")
     parser.add_argument(
-        "--out", type=Path, metavar="PATH", help="FILE.onnx: the file alone; a new folder: the whole ensemble (none: ensemble.onnx of the run)"
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help="FILE.onnx: the file alone; a new folder: the whole ensemble (none: ensemble.onnx of the run)",
     )
 
 
@@ -38,9 +41,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"checked on {f'{len(films)} test films' if films else 'drawn textures: the test films are not there'}", file=sys.stderr)
     if not alone:
         shutil.copytree(folder, out, ignore=shutil.ignore_patterns(ONNX_FILE))
-    difference = export_onnx(
-        Predictor.load(folder), out if alone else out / ONNX_FILE, films, lambda line: print(line, file=sys.stderr)
-    )
+    difference = export_onnx(Predictor.load(folder), out if alone else out / ONNX_FILE, films, lambda line: print(line, file=sys.stderr))
     print(f"its points differ from the members' by at most {difference:.4f} px", file=sys.stderr)
     print(out)
     return 0

@@ -6,9 +6,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from ceph_core.duration import duration
 from ceph_core.errors import InputError
 from search import records
-from search.report.tables import best_trial, duration, number
+from search.report.tables import best_trial, number
 
 HELP = "show runs and how they stand"
 

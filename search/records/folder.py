@@ -126,13 +126,17 @@ def create(run_dir: Path, plan: Mapping[str, Any]) -> RunFolder:
 
 
 def refuse_if_in_use(run_dir: Path) -> None:
-    """Refuse a folder that holds anything.
+    """Refuse a folder that holds anything, or that cannot be made.
 
     Raises:
-        InputError: it is in use.
+        InputError: which of them.
     """
     if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
         raise _in_use(run_dir)
+    above = next(parent for parent in run_dir.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        what = "may not be written to" if above.is_dir() else "is no folder"
+        raise InputError(f"--out {run_dir}: {above} {what}; give another --out")
 
 
 def _in_use(run_dir: Path) -> InputError:

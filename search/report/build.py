@@ -14,6 +14,7 @@ from plotly.offline import get_plotlyjs
 from plotly.utils import PlotlyJSONEncoder
 
 from ceph_core.data.imagefile import read_grey
+from ceph_core.duration import duration
 from search import records
 from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, Run
 from search.report import figures, tables
@@ -83,7 +84,7 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
 @lru_cache
 def _page() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": tables.duration, "number": tables.number, "signed": tables.signed}
+    environment.filters |= {"duration": duration, "number": tables.number, "signed": tables.signed}
     return environment.from_string(_asset("page.html.j2"))
 
 

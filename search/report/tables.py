@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ceph_core import metrics
+from ceph_core.duration import duration
 from ceph_core.landmarks import PROTOCOLS
 from ceph_core.metrics import Summary
 from search.records import ENSEMBLE, PARAM_PREFIX, Run
@@ -97,16 +98,6 @@ def tiers(comparison: Comparison | None) -> list[Tier]:
         )
         for tier in _TIERS
     ]  # fmt: skip
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    if math.isnan(seconds):
-        return "–"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -57,8 +57,8 @@ class Cluster:
             places = min(places, int(self.gpus / resources.gpus_per_trial + 1e-9))
         if places < 1:
             raise InputError(
-                f"resources: a trial wants {resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs, the cluster has {self.cpus:g} "
-                f"and {self.gpus:g}; lower resources.cpus_per_trial / gpus_per_trial (--set), or choose --profile cpu"
+                f"resources: a trial wants {resources.cpus_per_trial} CPUs and {resources.gpus_per_trial:g} GPUs, the cluster has "
+                f"{self.cpus:g} and {self.gpus:g}; lower resources.cpus_per_trial / gpus_per_trial (--set), or choose --profile cpu"
             )
         return min(places, resources.max_concurrent or places)
 

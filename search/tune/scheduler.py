@@ -1,5 +1,6 @@
 """Ray tells this what trials report; it asks the run's judge who goes on."""
 
+import re
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,6 +13,8 @@ _RAY_KEYS = {
     "trial_id", "done", "training_iteration", "time_this_iter_s", "time_total_s", "time_since_restore", "iterations_since_restore",
     "pid", "hostname", "node_ip", "date", "timestamp", "experiment_tag", "timesteps_total", "episodes_total",
 }  # fmt: skip
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Judge(Protocol):
@@ -45,4 +48,4 @@ class JudgeScheduler(DriverSide, FIFOScheduler):
             if path and Path(path).exists()
             else f"trial ended: {trial.get_error()}"
         )
-        self._judge.died(trial.config["order"]["trial"], text)
+        self._judge.died(trial.config["order"]["trial"], _COLOURS.sub("", text))

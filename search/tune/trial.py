@@ -33,9 +33,11 @@ class TrainingLike(Protocol):
 
     def __next__(self) -> EpochResult: ...
 
-    def save(self, folder: Path) -> Path: ...
+    def save(self, folder: Path) -> Path:
+        """Write what an exact resume needs."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Free the device."""
 
 
 BuildTraining = Callable[[Config, TrainingData | None, Path | None], TrainingLike]

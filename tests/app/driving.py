@@ -49,7 +49,7 @@ class Driver:
             )  # fmt: skip
 
     def wait(self) -> int:
-        """Exit code."""
+        """Exit code; then `out` is what went to stdout."""
         self.out = self.process.communicate(timeout=PATIENCE_S)[0].decode()
         return self.process.returncode
 
@@ -79,7 +79,7 @@ def driver(*command: object, log: Path, epoch_s: float = 0.0, fail: str = "") ->
     finally:
         if made.process.poll() is None:
             made.process.kill()
-            made.process.wait()
+        made.process.communicate()
         for pid in session_of(made.process.pid):
             try:
                 os.kill(pid, signal.SIGKILL)

@@ -3,7 +3,7 @@
 import pytest
 
 from ceph_core.config import Config, apply
-from ceph_core.training.plan import Feedback, largest_batch, learning_rate, plan, stage_at, stage_size
+from ceph_core.training.plan import Feedback, largest_batch, learning_rate, plan, stage_alone, stage_at, stage_size
 
 FILMS = Feedback(tuple(f"{number:03d}" for number in range(50)), 19)
 PROGRESSIVE = [{"epochs": 0.4, "size": 0.75, "batch": 2}, {"epochs": 0.6}]
@@ -18,6 +18,13 @@ def test_the_guide_s_two_stages_come_from_ratios() -> None:
     shown = [(plan(guide, epoch, FILMS).size, plan(guide, epoch, FILMS).batch) for epoch in range(1, 251)]
     assert shown == [(384, 12)] * 100 + [(512, 6)] * 150
     assert largest_batch(guide) == 12
+
+
+def test_a_stage_alone_trains_as_within_the_run() -> None:
+    guide = config(schedule__stages=PROGRESSIVE)
+    for stage, epoch in zip(guide.schedule.stages, (1, 250), strict=True):
+        alone, within = plan(stage_alone(guide, stage), epoch, FILMS), plan(guide, epoch, FILMS)
+        assert alone == within
 
 
 def test_sigma_follows_the_size_and_landmarks_weigh_alike() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,21 @@ def simulate(policy: Policy, *, clock: Clock | None = None, epoch_s: float = 1.0
 
 
 def search(
-    folder: Path, space: Space, *, seed: int = 3, workers: int = 1, elapsed_s: Callable[[], float] | None = None, timetable: Timetable = NO_LIMIT, **how: Any
+    folder: Path,
+    space: Space,
+    *,
+    seed: int = 3,
+    workers: int = 1,
+    elapsed_s: Callable[[], float] | None = None,
+    timetable: Timetable = NO_LIMIT,
+    **how: Any,
 ) -> tuple[Policy, list[Event]]:
     """Open a policy on the folder's ledger, simulate, and give back the policy and the whole ledger."""
     folder.mkdir(exist_ok=True)
     with Ledger(folder) as ledger:
         policy = Policy(space, ledger, seed, workers, timetable, elapsed_s or Clock())
-        try:
+        with suppress(Killed):
             simulate(policy, **how)
-        except Killed:
-            pass
         return policy, list(ledger.events())
 
 

@@ -12,7 +12,7 @@ from search.rungs import Action
 from search.space import Space
 from tests.search.simulated import NO_LIMIT, Clock, decided, made_up_space, search
 
-TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB'
+TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB'
 
 
 def _ends(events: list[Event]) -> dict[str, Event]:

@@ -1,0 +1,60 @@
+"""Which state of a candidate becomes its member."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ceph_core.geometry import Canvas
+from search import promotion
+from search.policy import TrialState
+from search.records import RunFolder
+from tests.search.made_up import MadeUp
+from tests.search.simulated import made_up_space
+
+CONFIG = made_up_space().configure(made_up_space().baseline, seed=0)
+DATA = SimpleNamespace(canvas=lambda size: Canvas(64, 64), dataset=SimpleNamespace(protocol=range(19)))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A candidate stopped after 5 epochs, confirmed to 9."""
+    folder = RunFolder(tmp_path)
+    training = MadeUp(CONFIG, None)
+    training.weights = {"weight": torch.zeros(1)}
+    for epoch in range(1, 10):
+        next(training)
+        if epoch in (5, 9):
+            training.save(folder.trial_dir("t0001" if epoch == 5 else "t0001-full"))
+    return folder
+
+
+def _promoted(run: RunFolder, failed: tuple[str, ...] = (), config=CONFIG) -> tuple[promotion.Promoted | None, list[str]]:
+    said: list[str] = []
+    state = TrialState("t0001", 1, {}, config, is_baseline=False, epoch=5)
+    return promotion._promoted(run, state, failed, DATA, said.append), said
+
+
+def test_the_confirmed_state_is_taken(run):
+    found, said = _promoted(run)
+    assert (found.trial, found.candidate, found.epoch) == ("t0001-full", "t0001", 9)
+    assert said == []
+
+
+def test_a_failed_confirmation_falls_back_to_the_search(run):
+    """Its last state may hold NaN weights."""
+    found, _ = _promoted(run, failed=("t0001-full",))
+    assert (found.trial, found.epoch) == ("t0001", 5)
+
+
+def test_what_cannot_be_a_member_is_left_out_and_said(run):
+    staged = CONFIG.model_copy(
+        update={"schedule": CONFIG.schedule.model_validate({"stages": [{"epochs": 0.9, "size": 0.5}, {"epochs": 0.1}]})}
+    )
+    found, said = _promoted(run, failed=("t0001-full",), config=staged)
+    assert found is None
+    assert "did not reach the last stage" in said[0]
+    found, said = _promoted(RunFolder(run.path / "empty"))
+    assert found is None
+    assert "left no checkpoint" in said[0]
