@@ -62,9 +62,9 @@ def build(config: ModelConfig, num_landmarks: int) -> LandmarkNet:
     except Exception as error:
         if config.pretrained is not True:
             raise
+        why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
         raise InputError(
-            f"model.pretrained: true: timm cannot fetch the weights of {config.name} ({type(error).__name__}: {str(error).splitlines()[0]}); "
-            "give the path of a local weight file, or false"
+            f"model.pretrained: true: timm cannot fetch the weights of {config.name} ({why}); give a local weight file, or false"
         ) from error
     if isinstance(config.pretrained, str):
         _load_backbone(backbone, Path(config.pretrained), config.name)

@@ -142,11 +142,17 @@ def run_orders(
             callbacks=[_Tick(on_tick)],
         ),
     )
+    ours = signal.getsignal(signal.SIGINT)
+    in_main = threading.current_thread() is threading.main_thread()
     try:
         tuner.fit()
+        # Tune puts its own handler in the place of ours, and takes it away only when Ctrl-C calls it.
+        interrupted = in_main and signal.getsignal(signal.SIGINT) is ours
     finally:
+        if in_main:
+            signal.signal(signal.SIGINT, ours)
         shutil.rmtree(scratch, ignore_errors=True)
-    return searcher.is_exhausted
+    return searcher.is_exhausted and not interrupted
 
 
 def call_all(

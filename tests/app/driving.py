@@ -87,16 +87,17 @@ def driver(*command: object, log: Path, epoch_s: float = 0.0, fail: str = "") ->
                 continue
 
 
-def session_of(leader: int) -> list[int]:
-    """Living processes of a session, from /proc; none where there is no /proc."""
-    found = []
+def session_of(leader: int) -> dict[int, str]:
+    """Living processes of a session and their command lines, from /proc; none where there is no /proc."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             state, _, _, session = entry.joinpath("stat").read_text().rpartition(")")[2].split()[:4]
+            command = entry.joinpath("cmdline").read_text().replace("\0", " ")
         except (OSError, ValueError):
             continue
         if int(session) == leader and state != "Z":
-            found.append(int(entry.name))
+            found[int(entry.name)] = command
     return found
 
 
