@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from search.driver import Interrupted
+from search.execution import Interrupted
 
 
 def finish(drive: Callable[[], Path], run_dir: Path) -> int:

@@ -24,6 +24,8 @@ ROWS = (
         "search.tensorboard",
         "search.live",
         "search.dryrun",
+        "search.film_tables",
+        "search.execution",
         "search.driver",
         "search.report",
     ),

@@ -1,0 +1,195 @@
+"""One driver's part of a run: search, promote, record, report; and the terminal on the way."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ceph_core.data.films import TrainingData
+from ceph_core.inference.evaluate import table
+from search import report
+from search.confirm import Confirmation
+from search.cost import Timetable
+from search.disk import Disk
+from search.film_tables import prediction_table
+from search.live import LiveView
+from search.policy import Policy
+from search.promotion import Job, Outcome, promote
+from search.records import Event, Ledger, RunFolder, write_predictions, write_tables
+from search.space import Space
+from search.study import StudyMirror
+from search.tensorboard import Scalars
+from search.tune import cluster as ray_cluster
+from search.tune.trial import Order, Shared
+
+BUILD_VARIABLE = "CEPH_SEARCH_TRAINING"
+"""`module:function` in the place of the real training: tests of the search run made-up curves through the real driver."""
+
+_TABLES_EVERY_S = 30.0
+
+
+class Interrupted(Exception):
+    """Ctrl-C: everything is saved."""
+
+
+class Execution:
+    """One driver's part of a run; a resumed run has had others before."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        space: Space,
+        seed: int,
+        hours: float | None,
+        data: TrainingData,
+        cluster: ray_cluster.Cluster,
+        workers: int,
+        view: LiveView,
+        spent_s: float,
+        ledger: Ledger,
+    ) -> None:
+        self.run, self.space, self.seed, self.data = run, space, seed, data
+        self.cluster, self.workers, self.view, self.ledger = cluster, workers, view, ledger
+        self._began, self._spent_s = time.monotonic(), spent_s
+        self._tables_at = time.monotonic()
+        total_s = math.inf if hours is None else hours * 3600
+        self._scalars = Scalars(run)
+        self._observers = (view.on_event, self._scalars.on_event, self._keep_error, self._mirror_event)
+        self._mirror: StudyMirror | None = None
+        self.policy = Policy(space, ledger, seed, workers, Timetable(total_s, space.promotion.share), self.elapsed_s, self._observers)
+        self._mirror = StudyMirror(run.study_path, run.path.name, space.knobs, self.policy.sampler.trials)
+        self._disk = Disk(run, self.policy, space.budget.disk_gb, view.say)
+        self._shared = Shared(data, space.scheduler.rungs, space.resources.cpus_per_trial, os.environ.get(BUILD_VARIABLE))
+
+    def elapsed_s(self) -> float:
+        """Seconds this run has lived, earlier drivers included."""
+        return self._spent_s + time.monotonic() - self._began
+
+    def go(self, searching: bool = True) -> Path:
+        """Everything; every state on the way can be resumed."""
+        view = self.view
+        self.ledger.append_run(pid=os.getpid(), workers=self.workers)
+        view.dashboard, view.elapsed_s = self.cluster.dashboard, self.elapsed_s
+        if self.cluster.dashboard:
+            view.say(f"Ray dashboard: http://{self.cluster.dashboard} (asks for the token in ~/.ray/auth_token)")
+        view.say(f"{self.workers} trials at a time, {self.space.resources.cpus_per_trial} CPUs each; run folder {self.run.path}")
+        try:
+            if searching:
+                self._search()
+            else:
+                self.policy.stop("the search was ended by `promote`")
+            if not self.policy.ranking():
+                return self._fail("every trial failed; the report and trials/*/error.txt say why")
+            outcome = self._promote()
+        finally:
+            self._scalars.close()
+            write_tables(self.run)
+        self.ledger.append_finished(seconds=self.elapsed_s())
+        write_tables(self.run)
+        page = report.build(self.run.path)
+        title = f"locked test, {self.data.dataset.name}: {len(self.data.test_ids)} films"
+        view.console.print(table(title, outcome.scores, view.console.width))
+        if outcome.against_baseline is not None:
+            paired = outcome.against_baseline
+            view.say(
+                f"ensemble - baseline: {paired.difference_mm:+.3f} mm a film, 95 % interval [{paired.low_mm:+.3f}, {paired.high_mm:+.3f}], "
+                f"Wilcoxon p = {paired.p_value:.2g}"
+            )
+        view.say(f"ensemble: {self.run.ensemble_dir}\nreport:   {page}\ntook {self.elapsed_s() / 60:.1f} min")
+        return page
+
+    def _search(self) -> None:
+        self.view.watch(self.policy)
+        try:
+            finished = self._run_orders(self._next_order, self)
+        finally:
+            self.view.close()
+        if not finished:
+            raise Interrupted
+        self.view.say(f"search over: {self.view.line(self.policy)}")
+
+    def heard(self, trial: str, figures: dict[str, Any]) -> bool:
+        """A report of a search trial."""
+        self.policy.report(trial, figures)
+        return self.policy.is_live(trial)
+
+    def died(self, trial: str, text: str) -> None:
+        """A search trial has failed; the search goes on."""
+        self.policy.error(trial, text)
+
+    def _next_order(self) -> Order | None:
+        assignment = self.policy.next()
+        if assignment is None:
+            return None
+        config = assignment.config.model_dump(mode="json")
+        return Order(assignment.trial, config, str(self.run.trial_dir(assignment.trial)), assignment.reported)
+
+    def _promote(self) -> Outcome:
+        call_all = partial(ray_cluster.call_all, resources=self.space.resources, on_wait=self._waiting)
+        outcome = promote(self.run, self.policy, self.data, self._run_jobs, call_all, self.view.say)
+        write_predictions(self.run, prediction_table(self.data, outcome))
+        against = {"baseline": outcome.against_baseline, "best single": outcome.against_single}
+        self.ledger.append_promotion(
+            candidates=[state.trial for state in self.policy.candidates()],
+            members=[member.candidate for member in outcome.members],
+            weights=list(outcome.selection.weights),
+            combination=outcome.selection.combine,
+            validation_mre_mm=outcome.selection.score_mm,
+            paired_mm={name: vars(paired) for name, paired in against.items() if paired is not None},
+            onnx_difference_px=outcome.onnx_difference_px,
+        )
+        return outcome
+
+    def _waiting(self) -> None:
+        self.view.say(f"{self.elapsed_s() / 60:.1f} min: workers are still answering")
+
+    def _run_jobs(self, jobs: Sequence[Job]) -> None:
+        """Train promotion's jobs until done, or until only the time to finish is left."""
+        limit = self.policy.timetable.jobs_end_s()
+        confirmation = Confirmation(jobs, self.ledger, self.seed, lambda: self.elapsed_s() > limit, self._observers)
+
+        def next_order() -> Order | None:
+            job = confirmation.next()
+            if job is None:
+                return None
+            folder, candidate = (str(self.run.trial_dir(trial)) for trial in (job.trial, job.candidate))
+            return Order(
+                job.trial, job.config.model_dump(mode="json"), folder, confirmation.reported[job.trial] or job.from_epoch, candidate
+            )
+
+        if not self._run_orders(next_order, confirmation):
+            raise Interrupted
+
+    def _run_orders(self, next_order: Callable[[], Order | None], judge: Any) -> bool:
+        return ray_cluster.run_orders(next_order, judge, self._shared, self.space.resources, self.workers, self.run.path, self._tick)
+
+    def _tick(self) -> None:
+        self.view.tick()
+        if time.monotonic() - self._tables_at > _TABLES_EVERY_S:
+            write_tables(self.run)
+            self._tables_at = time.monotonic()
+
+    def _mirror_event(self, event: Event) -> None:
+        if self._mirror is None or event["trial"] not in self.policy.trials:
+            return
+        trial = self.policy.sampler.trials[self.policy.trials[event["trial"]].number]
+        trial.name = event["trial"]
+        self._mirror.update(trial)
+        if event["event"] == "end":
+            self._disk.tidy()
+
+    def _keep_error(self, event: Event) -> None:
+        """A failed trial's traceback, or the reason where none was raised, lies beside its checkpoint."""
+        if event["event"] == "end" and event["status"] == "failed":
+            path = self.run.error_path(event["trial"])
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(event["error"] or event["reason"] + "\n", encoding="utf-8")
+
+    def _fail(self, reason: str) -> Path:
+        self.ledger.append_finished("failed", reason)
+        write_tables(self.run)
+        report.build(self.run.path)
+        raise RuntimeError(reason)
