@@ -103,7 +103,8 @@ def paired_test(a_mm: Errors, b_mm: Errors, level: float = 0.95) -> Paired:
         a_mm: (N, K) errors of one model.
         b_mm: (N, K) errors of the other on the same films.
     """
-    apart = np.nanmean(a_mm, axis=1) - np.nanmean(b_mm, axis=1)
+    marked = ~np.isnan(a_mm).all(axis=1) & ~np.isnan(b_mm).all(axis=1)
+    apart = np.nanmean(a_mm[marked], axis=1) - np.nanmean(b_mm[marked], axis=1)
     low, high = bootstrap_interval(apart[:, None], level)
     p_value = float(stats.wilcoxon(apart).pvalue) if len(apart) > 1 and np.any(apart != 0) else 1.0
     return Paired(float(apart.mean()), low, high, p_value)
@@ -117,7 +118,9 @@ def mean_shape_mm(landmarks_px: NDArray[np.float64], spacing_mm: NDArray[np.floa
         spacing_mm: (N, 2) mm per px.
 
     Returns:
-        (K, 2) mm; divide by a film's spacing for its pixels.
+        (K, 2) mm; divide by a film's spacing for its pixels.  NaN where no training film marks the landmark.
     """
-    shape: NDArray[np.float64] = np.nanmean(landmarks_px * spacing_mm[:, None, :], axis=0)
+    in_mm = landmarks_px * spacing_mm[:, None, :]
+    marks = (~np.isnan(in_mm)).sum(axis=0)
+    shape: NDArray[np.float64] = np.where(marks > 0, np.nansum(in_mm, axis=0) / np.maximum(marks, 1), np.nan)
     return shape

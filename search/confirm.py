@@ -76,7 +76,7 @@ class Confirmation:
             "role": "confirm",
             "candidate": job.candidate,
             "is_baseline": False,
-            "values": {},
+            "values": dict(job.values),
             "config": job.config.model_dump(mode="json"),
             "seed": seed,
             "fold": -1,

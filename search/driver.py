@@ -1,6 +1,7 @@
 """How a run begins, goes on after an interruption, or is only shown: the input is checked whole before anything is written."""
 
 import platform
+import subprocess
 import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -92,7 +93,12 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
     """
     began = time.monotonic()
     refuse_if_in_use(run_dir)
+    for line in options.notes:
+        view.say(line)
+    view.say(f"reading the films of {options.source.root}" if options.source.root else "no --data: cephalograms are drawn")
     data = open_data(options.source, options.space)
+    for line in data.splits.notes:
+        view.say(line)
     plan = {
         "command": options.command,
         "seed": options.seed,
@@ -108,14 +114,14 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
         },
         "space": options.space.to_dict(),
         "versions": {"python": platform.python_version(), "ceph-search": __version__, **{name: version(name) for name in _PACKAGES}},
+        "commit": _commit(),
     }
+    view.say("starting Ray" if options.address is None else f"joining the Ray cluster at {options.address}")
     cluster = ray_cluster.connect(options.address)
     try:
         workers = cluster.places(options.space.resources)
         run = create(run_dir, plan)
         write_split_table(run, data)
-        for line in (*options.notes, *data.splits.notes):
-            view.say(line)
         with Ledger(run.path) as ledger:
             spent_s = time.monotonic() - began
             return Execution(run, options.space, options.seed, options.hours, data, cluster, workers, view, spent_s, ledger).go()
@@ -160,3 +166,12 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
             return execution.go(searching)
         finally:
             ray_cluster.disconnect()
+
+
+def _commit() -> str | None:
+    """The commit this code stands at, with a + if files differ from it; None outside a git checkout."""
+    try:
+        asked = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty=+", "--match="]
+        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

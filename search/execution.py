@@ -62,7 +62,10 @@ class Execution:
         self.policy = Policy(space, ledger, seed, workers, Timetable(total_s, space.promotion.share), self.elapsed_s, self._observers)
         self._mirror = StudyMirror(run.study_path, run.path.name, space.knobs, self.policy.sampler.trials)
         self._disk = Disk(run, self.policy, space.budget.disk_gb, view.say)
-        self._shared = Shared(data, space.scheduler.rungs, space.resources.cpus_per_trial, os.environ.get(BUILD_VARIABLE))
+        resources = space.resources
+        self._shared = Shared(
+            data, space.scheduler.rungs, resources.cpus_per_trial, resources.gpus_per_trial > 0, os.environ.get(BUILD_VARIABLE)
+        )
 
     def elapsed_s(self) -> float:
         """Seconds this run has lived, earlier drivers included."""

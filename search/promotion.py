@@ -50,11 +50,13 @@ class Job:
     Attributes:
         trial: id of the confirming trial.
         candidate: the search's trial it continues from its checkpoint: the plan is the same, so that is equal to never having stopped.
+        values: the knobs' values.
         from_epoch: epochs the candidate has had.
     """
 
     trial: str
     candidate: str
+    values: Mapping[str, Any]
     config: Config
     from_epoch: int
 
@@ -88,7 +90,7 @@ class Outcome:
 def jobs_for(policy: Policy) -> list[Job]:
     """Trainings that the candidates still lack: the baseline's first, then by rank."""
     return [
-        Job(state.trial + CONFIRM_SUFFIX, state.trial, state.config, state.epoch)
+        Job(state.trial + CONFIRM_SUFFIX, state.trial, state.values, state.config, state.epoch)
         for state in policy.candidates()
         if state.status != "completed"
     ]

@@ -29,7 +29,7 @@ def field_at(key: str, where: str) -> FieldInfo:
     known = knobs()
     if key in known:
         return known[key]
-    near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(key.split(".")[-1], known, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(key.split(".")[-1], known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}"
     raise InputError(f"{where}: unknown key {key}; {hint}")
 

@@ -51,12 +51,14 @@ class Shared:
         data: films and their split.
         save_shares: fractions of a trial's epochs after which its state is saved (the rungs).
         threads: CPU threads of a trial.
+        on_gpu: whether a trial has a GPU, or a share of one; without, it keeps off those it might see.
         build: `module:function` in the place of `Training`, for tests of the search.
     """
 
     data: TrainingData | None
     save_shares: tuple[float, ...]
     threads: int
+    on_gpu: bool
     build: str | None = None
 
 
@@ -142,11 +144,22 @@ class LandmarkTrial(tune.Trainable):
         if not (self._folder / STATE_FILE).exists():
             other = self._order.start_from
             resume = Path(other) if other is not None and (Path(other) / STATE_FILE).exists() else None
-        build: BuildTraining = _named(self._shared.build) if self._shared.build else Training  # type: ignore[assignment]
-        training = build(self._config, self._shared.data, resume)
+        if self._shared.build:
+            training = _named(self._shared.build)(self._config, self._shared.data, resume)
+        else:
+            assert self._shared.data is not None
+            training = Training(self._config, self._shared.data, resume, self._device())
         heard = read_reports(self._folder)
         self._unheard = [figures for epoch, figures in sorted(heard.items()) if self._order.reported < epoch <= training.epoch]
         return training
+
+    def _device(self) -> torch.device:
+        """The GPU that Ray gave this actor, or the CPU; never one in the place of the other."""
+        if self._shared.on_gpu and not torch.cuda.is_available():
+            raise RuntimeError(
+                "the trial was given a GPU, but torch sees none on this node: check its driver and that torch is a CUDA build"
+            )
+        return torch.device("cuda" if self._shared.on_gpu else "cpu")
 
     def _save(self) -> None:
         assert self._training is not None

@@ -55,3 +55,13 @@ def test_the_paired_test_sees_a_small_difference_that_intervals_do_not() -> None
 def test_the_mean_shape_is_taken_in_mm() -> None:
     landmarks = np.array([[[10.0, 20.0]], [[100.0, 200.0]], [[NAN, NAN]]])
     assert mean_shape_mm(landmarks, np.array([[1, 1], [0.1, 0.1], [1, 1]])) == pytest.approx(np.array([[10.0, 20.0]]))
+
+
+def test_unmarked_films_and_landmarks_leave_no_trace() -> None:
+    errors = np.array([[1.0, 2.0], [np.nan, np.nan], [3.0, 5.0]])
+    paired = paired_test(errors, errors + 1)
+    assert paired.difference_mm == pytest.approx(-1)
+    points = np.full((2, 2, 2), np.nan)
+    points[:, 0] = [[10, 20], [30, 40]]
+    shape = mean_shape_mm(points, np.full((2, 2), 0.5))
+    assert shape[0].tolist() == [10, 15] and np.isnan(shape[1]).all()

@@ -12,7 +12,7 @@ from tests.search.made_up import mre_mm, result_of
 from tests.search.simulated import made_up_space
 
 CONFIG = made_up_space().configure(made_up_space().baseline, seed=0)
-JOBS = [Job(f"t000{number}-full", f"t000{number}", CONFIG, 3) for number in range(3)]
+JOBS = [Job(f"t000{number}-full", f"t000{number}", {"augment.strength": 1.0}, CONFIG, 3) for number in range(3)]
 
 
 def _figures(config: Config, epoch: int, value_mm: float | None = None) -> dict:

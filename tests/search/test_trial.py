@@ -50,7 +50,7 @@ def record(config: Config, data: object, resume: Path | None) -> Recorded:
 def _actor(order: Order, build: str = "tests.search.made_up:build") -> LandmarkTrial:
     """What Tune makes of an order: a fresh actor, set up but not stepped."""
     actor = LandmarkTrial.__new__(LandmarkTrial)
-    actor.setup(_sent(order), Shared(None, (0.2, 0.5), 1, build))
+    actor.setup(_sent(order), Shared(None, (0.2, 0.5), 1, False, build))
     return actor
 
 
@@ -169,3 +169,12 @@ def test_a_failed_epoch_leaves_the_last_good_state(tmp_path, monkeypatch):
         actor.step()
     actor.cleanup()
     assert (tmp_path / "t" / STATE_FILE).read_bytes() == good
+
+
+def test_a_gpu_trial_never_falls_back_to_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    actor = _actor(_order(tmp_path / "t0000"))
+    assert actor._device().type == "cpu"
+    actor._shared = Shared(None, (0.2, 0.5), 1, True, None)
+    with pytest.raises(RuntimeError, match="torch sees none"):
+        actor._device()
