@@ -30,7 +30,8 @@ def field_at(key: str, where: str) -> FieldInfo:
     if key in known:
         return known[key]
     near = difflib.get_close_matches(key, known, n=1) or difflib.get_close_matches(key.split(".")[-1], known, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(known)}"
+    own = [name for name in known if name.split(".")[0] == key.split(".")[0]]
+    hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(own or known)}"
     raise InputError(f"{where}: unknown key {key}; {hint}")
 
 
