@@ -104,7 +104,8 @@ def publish(name: str, tables: Tables, quick: bool) -> None:
     print(text)
     if quick:
         return
-    command = "python " + shlex.join([str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *sys.argv[1:]])
+    given = ["DIR" if Path(argument).is_absolute() else argument for argument in sys.argv[1:]]
+    command = "python " + shlex.join([str(Path(sys.argv[0]).resolve().relative_to(ROOT)), *given])
     plain = {title: [{key: _plain(value) for key, value in row.items()} for row in rows] for title, rows in tables.items()}
     RESULTS.mkdir(exist_ok=True)
     told = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(), "tables": plain}

@@ -17,7 +17,8 @@ def per_landmark(loss: str, raw: Tensor, target: Target) -> Tensor:
     Returns:
         (B, K) float32; 0 where the landmark is not visible.
     """
-    values = _LOSSES[loss](raw.float(), target)
+    # One map after the other in memory: reductions over the maps of a channels_last network read with a stride of K.
+    values = _LOSSES[loss](raw.to(torch.float32, memory_format=torch.contiguous_format), target)
     return torch.where(target.visible, values, 0.0)
 
 

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,15 +26,13 @@ from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.duration import duration
 from ceph_core.errors import InputError
 from ceph_core.inference.member import save_member
-from ceph_core.training.checkpoint import STATE_FILE
+from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.result import EpochResult, scalars
 from ceph_core.training.timing import area_epochs, fitting_epochs, measure, with_epochs
 from ceph_core.training.trainer import Training
 
 PLAN_FILE, MEMBER_FOLDER, TENSORBOARD_FOLDER, LOCK_FILE = "plan.yaml", "member", "tensorboard", "run.lock"
 
-_SAVE_INTERVAL_S = 30.0
-"""State is saved when this long, and twenty times as long as a save takes, has gone by: at most 5 % of the time."""
 _MARGIN = 0.95
 """Share of the time left that the epochs may take by the measured price: machines have slow minutes."""
 
@@ -192,22 +190,24 @@ def _train(out: Path, training: Training) -> Path:
         f"{config.model.name} on {training.device}, {training.precision}: {len(data.train_ids)} training and "
         f"{len(data.validation_ids)} validation films of {data.dataset.name}, epochs {training.epoch + 1} to {config.train.epochs}"
     )
-    saved_at, save_s = time.monotonic(), 0.0
-    with SummaryWriter(str(out / TENSORBOARD_FOLDER), purge_step=training.epoch + 1, flush_secs=10) as writer, _StopSignal() as stop:
+    saver = Saver(out)
+    with (
+        closing(saver),
+        SummaryWriter(str(out / TENSORBOARD_FOLDER), purge_step=training.epoch + 1, flush_secs=10) as writer,
+        _StopSignal() as stop,
+    ):
         for result in training:
             for tag, value in scalars(result.figures()).items():
                 writer.add_scalar(tag, value, result.epoch)
             _say(_line(config, result))
             if result.diverged:
                 raise Diverged(f"epoch {result.epoch}: the loss is no number; lower train.lr ({config.train.lr:g})")
-            if stop.asked and result.epoch < config.train.epochs:
-                training.save(out)
+            is_interrupted = stop.asked and result.epoch < config.train.epochs
+            if saver.is_due or is_interrupted or result.epoch == config.train.epochs:
+                saver.save(training.state())
+            if is_interrupted:
+                saver.wait()
                 raise Interrupted(f"epoch {result.epoch} is saved")
-            if time.monotonic() - saved_at > max(_SAVE_INTERVAL_S, 20 * save_s) or result.epoch == config.train.epochs:
-                began = time.monotonic()
-                training.save(out)
-                saved_at = time.monotonic()
-                save_s = saved_at - began
     member = out / MEMBER_FOLDER
     canvas = data.canvas(config.data.image_size)
     weights = training.learner.ema.net.state_dict()

@@ -7,7 +7,7 @@ from rich.table import Table
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.duration import duration
-from ceph_core.training.device import pick_device
+from ceph_core.training.device import pick_device, pick_precision
 from ceph_core.training.memory import estimate_memory_mb
 from ceph_core.training.plan import stage_alone
 from ceph_core.training.timing import area_epochs, film_seconds
@@ -39,7 +39,8 @@ def _table(space: Space, data: TrainingData) -> Table:
     torch.set_num_threads(space.resources.cpus_per_trial)
     for name, config in {**{f"start_from[{i}]": space.configure(p, 0) for i, p in enumerate(space.start_from)}, **_largest(space)}.items():
         canvas = data.canvas(config.data.image_size)
-        half = config.train.precision in ("bf16", "fp16") or (config.train.precision == "auto" and space.resources.gpus_per_trial > 0)
+        # A GPU that this machine has not is taken to compute in half precision, as all have for years.
+        half = pick_precision(config.train, device) != "fp32" if measured else config.train.precision != "fp32"
         # An early stage may need most: its films are smaller, its batches larger.
         stages = [stage_alone(config, stage) for stage in dict.fromkeys(config.schedule.stages)]
         memory = max(estimate_memory_mb(each, data.canvas(each.data.image_size), len(data.dataset.protocol), half) for each in stages)

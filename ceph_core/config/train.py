@@ -23,7 +23,7 @@ class TrainConfig(Frozen):
     clip_norm: float = Field(1.0, gt=0, description="gradient norm is clipped here")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights that are evaluated; 0 evaluates the raw weights")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 on a GPU that has it, else fp16 with a loss scaler, else fp32"
+        "auto", description="auto: bf16 on a GPU or CPU that computes in it, else fp16 with a loss scaler on a GPU, fp32 on a CPU"
     )
     channels_last: bool = Field(True, description="NHWC memory format")
     compile: bool = Field(False, description="torch.compile the network (pays on long GPU runs)")

@@ -19,8 +19,10 @@ class LandmarkNet(nn.Module):
     """A film in, one map per landmark out.
 
     HRNet's four branches (stride 4, 8, 16, 32) are brought to stride 4, concatenated and mixed by a 1x1 convolution
-    (the head of HRNetV2, Wang et al., TPAMI 2020, section 3.3).  Finer strides come from a sub-pixel convolution (Shi
-    et al., CVPR 2016), which costs almost nothing.  Normalisation is a buffer, so that an export carries it.
+    (the head of HRNetV2, Wang et al., TPAMI 2020, section 3.3).  A 1x1 convolution and an interpolation can change places, so
+    each branch is mixed at its own stride by its own columns of the weight: the same function for an eighth of the products.
+    Finer strides come from a sub-pixel convolution (Shi et al., CVPR 2016), which costs almost nothing.  Normalisation is a
+    buffer, so that an export carries it.
     """
 
     grey_mean: Tensor
@@ -30,7 +32,8 @@ class LandmarkNet(nn.Module):
         super().__init__()
         self.stride = stride
         self.backbone = backbone
-        channels = sum(backbone.feature_info.channels())  # type: ignore[union-attr, operator]
+        self._branch_channels: list[int] = backbone.feature_info.channels()  # type: ignore[union-attr, operator]
+        channels = sum(self._branch_channels)
         finer = 4 // stride
         self.mix = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
         self.maps = nn.Conv2d(channels, num_landmarks * finer**2, 1)
@@ -43,9 +46,12 @@ class LandmarkNet(nn.Module):
     def forward(self, film: Tensor) -> Tensor:
         """Raw maps (B, K, H / stride, W / stride) of films (B, 1, H, W), grey values 0-255; `HeatmapCodec.activate` comes next."""
         branches = self.backbone((film - self.grey_mean) / self.grey_std)
-        size = branches[0].shape[-2:]
-        wide = [branches[0], *(functional.interpolate(branch, size=size, mode="bilinear", align_corners=False) for branch in branches[1:])]
-        out: Tensor = self.shuffle(self.maps(self.mix(torch.cat(wide, dim=1))))
+        convolution, normalise, activate = self.mix
+        weights = convolution.weight.split(self._branch_channels, dim=1)  # type: ignore[operator]
+        mixed, *coarser = [functional.conv2d(branch, weight) for branch, weight in zip(branches, weights, strict=True)]
+        for branch in coarser:
+            mixed = mixed + functional.interpolate(branch, size=mixed.shape[-2:], mode="bilinear", align_corners=False)
+        out: Tensor = self.shuffle(self.maps(activate(normalise(mixed))))
         return out
 
 

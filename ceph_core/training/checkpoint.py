@@ -1,15 +1,22 @@
-"""Training state on disk: written whole or not at all, read without running code."""
+"""Training state on disk: written whole or not at all, while training goes on; read without running code."""
 
 import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ceph_core.errors import InputError
 
 STATE_FILE = "state.pt"
 FORMAT = 2
+
+SAVE_INTERVAL_S, SAVE_SHARE = 30.0, 20
+"""A training saves when this long, and this many times as long as its last save took, has gone by: at most 5 % of the time."""
 
 
 def save(folder: Path, state: dict[str, Any]) -> Path:
@@ -51,3 +58,76 @@ def load(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise InputError(f"{path}: checkpoint format {found!r}; this version reads {FORMAT}")
     return dict(state)
+
+
+class Saver:
+    """Saves one training's states to one folder in the background, one at a time.
+
+    `save` holds training up for one copy of the tensors, on the device they lie on; a thread of its own moves and writes the
+    copy.  What went wrong there is raised by the next `save`, `wait` or `close`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[float] | None = None
+        self._saved_at, self._took_s = time.monotonic(), 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last state is old enough for another."""
+        return time.monotonic() - self._saved_at > max(SAVE_INTERVAL_S, SAVE_SHARE * self._took_s)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Begin to write this state as it is now, after the one before is on the disk."""
+        self.wait()
+        copy = _copied(state)
+        ready = torch.cuda.Event() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
+        if ready is not None:
+            ready.record()
+        self._saved_at = time.monotonic()
+        self._pending = self._pool.submit(self._write, copy, ready)
+
+    def wait(self) -> None:
+        """Return once everything that was saved is on the disk."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._took_s = pending.result()
+
+    def close(self) -> None:
+        """Wait, and save no more."""
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+
+    def _write(self, state: dict[str, Any], ready: "torch.cuda.Event | None") -> float:
+        started = time.monotonic()
+        if ready is not None:
+            # A stream of its own: on the training's, the copy to the host would hold up every step behind it.
+            with torch.cuda.stream(torch.cuda.Stream()):  # type: ignore[no-untyped-call]
+                ready.wait()
+                state = _map_tensors(state, Tensor.cpu)
+        save(self.folder, state)
+        return time.monotonic() - started
+
+
+def _copied(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The same tree with every tensor copied where it lies; to the host where a GPU has no room for the copy."""
+    try:
+        return _map_tensors(state, Tensor.clone)
+    except torch.OutOfMemoryError:
+        return _map_tensors(state, lambda tensor: tensor.to("cpu", copy=True))
+
+
+def _map_tensors(state: Mapping[str, Any], change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """The state, which holds mappings and lists, with every tensor changed."""
+
+    def changed(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            return change(part.detach())
+        if isinstance(part, Mapping):
+            return {key: changed(value) for key, value in part.items()}
+        return [changed(value) for value in part] if isinstance(part, list) else part
+
+    return {key: changed(value) for key, value in state.items()}

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -120,21 +121,24 @@ class Training:
         rows = films.rows(film_ids)
         return radial_errors_mm(answers.points_px, films.landmarks_px[rows], films.spacing_mm[rows])
 
-    def save(self, folder: Path) -> Path:
-        """Write everything an exact resume needs to `folder`/state.pt, atomically.
+    def state(self) -> dict[str, Any]:
+        """Everything an exact resume needs, for `checkpoint.Saver`; its tensors are the training's own and change with it.
 
         Raises:
             RuntimeError: an epoch was broken off, so that the weights are no epoch's.
         """
         if self._in_epoch:
             raise RuntimeError(f"epoch {self.epoch + 1} was broken off: its weights cannot be resumed from; the checkpoint before stays")
-        state = {
+        return {
             "config": self.config.model_dump(mode="json"),
             "epoch": self.epoch,
             "train_ids": list(self.data.train_ids),
             **self.learner.state_dict(),
         }
-        return checkpoint.save(folder, state)
+
+    def save(self, folder: Path) -> Path:
+        """Write `state` to `folder`/state.pt, atomically; on the disk when it returns."""
+        return checkpoint.save(folder, self.state())
 
     def close(self) -> None:
         """Free device and workers; the training cannot be iterated any more."""

@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,10 @@ from ray import tune
 
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
-from ceph_core.training.checkpoint import STATE_FILE
+from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.trainer import EpochResult, Training
 
 REPORTS_FILE = "reports.jsonl"
-
-SAVE_INTERVAL_S = 30.0
-"""State is saved when this long, and twenty times as long as a save takes, has gone by: at most 5 % of the time."""
 
 
 class TrainingLike(Protocol):
@@ -33,8 +29,8 @@ class TrainingLike(Protocol):
 
     def __next__(self) -> EpochResult: ...
 
-    def save(self, folder: Path) -> Path:
-        """Write what an exact resume needs."""
+    def state(self) -> dict[str, Any]:
+        """What an exact resume needs."""
 
     def close(self) -> None:
         """Free the device."""
@@ -86,9 +82,8 @@ class LandmarkTrial(tune.Trainable):
 
     _training: TrainingLike | None
     _unheard: list[dict[str, Any]]
+    _saver: Saver
     _dirty: bool
-    _saved_at: float
-    _save_s: float
 
     def setup(self, config: dict[str, Any], shared: Shared) -> None:  # type: ignore[override]  # with_parameters adds one
         """A new actor."""
@@ -124,9 +119,11 @@ class LandmarkTrial(tune.Trainable):
             os.fsync(file.fileno())
         self._dirty = True
         total = self._config.train.epochs
-        wanted = {max(1, -int(-share * total // 1)) for share in self._shared.save_shares} | {total}
-        if result.epoch in wanted or time.monotonic() - self._saved_at > max(SAVE_INTERVAL_S, 20 * self._save_s):
+        rungs = {max(1, -int(-share * total // 1)) for share in self._shared.save_shares}
+        if result.epoch in rungs or result.epoch == total or self._saver.is_due:
             self._save()
+        if result.epoch == total:
+            self._saver.wait()  # whoever hears of the end may read the state at once
         return figures
 
     def _begin(self, config: dict[str, Any]) -> None:
@@ -136,7 +133,7 @@ class LandmarkTrial(tune.Trainable):
         self._folder = Path(self._order.folder)
         self._training = None
         self._unheard = []
-        self._dirty, self._saved_at, self._save_s = False, time.monotonic(), 0.0
+        self._dirty = False
 
     def _open(self) -> TrainingLike:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -150,6 +147,7 @@ class LandmarkTrial(tune.Trainable):
             assert self._shared.data is not None
             training = Training(self._config, self._shared.data, resume, self._device())
         heard = read_reports(self._folder)
+        self._saver = Saver(self._folder)
         self._unheard = [figures for epoch, figures in sorted(heard.items()) if self._order.reported < epoch <= training.epoch]
         return training
 
@@ -163,19 +161,19 @@ class LandmarkTrial(tune.Trainable):
 
     def _save(self) -> None:
         assert self._training is not None
-        started = time.monotonic()
-        self._training.save(self._folder)
-        self._saved_at = time.monotonic()
-        self._save_s = self._saved_at - started
+        self._saver.save(self._training.state())
         self._dirty = False
 
     def _leave(self) -> None:
         if self._training is None:
             return
-        if self._dirty:
-            self._save()
-        self._training.close()
-        self._training = None
+        training, self._training = self._training, None
+        try:
+            if self._dirty:
+                self._saver.save(training.state())
+            self._saver.close()
+        finally:
+            training.close()
 
 
 def read_reports(folder: Path) -> dict[int, dict[str, Any]]:

@@ -21,6 +21,7 @@ TINY: dict[str, Any] = {
     "data.image_size": 64,
     "train.epochs": 4,
     "train.batch_size": 4,
+    "train.precision": "fp32",  # the same on every processor
     "heatmap.sigma_rel": 0.05,
     "heatmap.loss": "cross_entropy",
 }

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,72 @@ def test_loading_runs_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(InputError, match="cannot be read as a checkpoint"):
         checkpoint.load(tmp_path)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_state_is_kept_as_it_was_when_it_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training goes on, and writes into the same tensors, before the state is on the disk."""
+    weight, moments = torch.zeros(100), [torch.zeros(3)]
+    trained_on = threading.Event()
+    write = checkpoint.save
+
+    def late(folder: Path, state: dict[str, Any]) -> Path:
+        assert trained_on.wait(10)
+        return write(folder, state)
+
+    monkeypatch.setattr(checkpoint, "save", late)
+    saver = checkpoint.Saver(tmp_path)
+    saver.save({"epoch": 1, "net": {"weight": weight}, "moments": moments})
+    weight += 1
+    moments[0] += 1
+    trained_on.set()
+    saver.close()
+    loaded = checkpoint.load(tmp_path)
+    assert loaded["epoch"] == 1 and not loaded["net"]["weight"].any() and not loaded["moments"][0].any()
+
+
+def test_states_are_written_in_order_one_at_a_time(tmp_path: Path) -> None:
+    saver = checkpoint.Saver(tmp_path)
+    for epoch in range(5):
+        saver.save({"epoch": epoch, "net": torch.full((1000,), float(epoch))})
+        if epoch:
+            assert checkpoint.load(tmp_path)["epoch"] in (epoch - 1, epoch)
+    saver.close()
+    assert checkpoint.load(tmp_path)["epoch"] == 4
+    assert names(tmp_path) == [checkpoint.STATE_FILE]
+
+
+def test_a_background_failure_is_raised_by_the_next_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    saver = checkpoint.Saver(tmp_path)
+    with monkeypatch.context() as now:
+        now.setattr(torch, "save", full)
+        saver.save(STATE)
+        with pytest.raises(OSError, match="no space left"):
+            saver.wait()
+    saver.save(STATE)
+    saver.close()
+    assert checkpoint.load(tmp_path)["epoch"] == 3
+
+
+def test_a_save_is_due_by_the_clock_and_by_what_a_save_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("ceph_core.training.checkpoint.time.monotonic", lambda: now)
+    saver = checkpoint.Saver(tmp_path)
+    assert not saver.is_due
+    now = checkpoint.SAVE_INTERVAL_S + 1
+    assert saver.is_due
+
+    def slow(*_: Any) -> None:
+        nonlocal now
+        now += 3.0
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    saver.save(STATE)
+    saver.wait()
+    now += 3.0 * checkpoint.SAVE_SHARE - 4
+    assert not saver.is_due
+    now += 2
+    assert saver.is_due
+    saver.close()

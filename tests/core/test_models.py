@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional
 
 from ceph_core.config import ModelConfig
 from ceph_core.errors import InputError
@@ -19,6 +20,27 @@ def test_maps_come_at_the_head_s_stride(stride: int) -> None:
     with torch.inference_mode():
         raw = net(torch.zeros(1, 1, 96, 64))
     assert raw.shape == (1, 5, 96 // stride, 64 // stride)
+
+
+def test_branches_mixed_at_their_own_strides_are_the_concatenated_ones() -> None:
+    """Maps and gradients equal those of the head as its paper draws it: upsample, concatenate, mix."""
+    torch.manual_seed(0)
+    net = build(SMALL, 5).double().train()
+    torch.nn.init.normal_(net.maps.weight)
+    film = torch.rand(2, 1, 96, 64, dtype=torch.float64) * 255
+    found = net(film)
+    found.square().sum().backward()
+    gradients = {name: weight.grad.clone() for name, weight in net.named_parameters() if weight.grad is not None}
+    net.zero_grad()
+    first, *coarser = net.backbone((film - net.grey_mean) / net.grey_std)
+    wide = [functional.interpolate(branch, size=first.shape[-2:], mode="bilinear", align_corners=False) for branch in coarser]
+    expected = net.maps(net.mix(torch.cat([first, *wide], dim=1)))
+    expected.square().sum().backward()
+    assert torch.allclose(found, expected, rtol=1e-9)
+    assert len(gradients) > 400
+    for name, weight in net.named_parameters():
+        if weight.grad is not None:  # double: what is left are sums in another order
+            assert torch.allclose(gradients[name], weight.grad, rtol=1e-6, atol=1e-8 * float(weight.grad.abs().max())), name
 
 
 def test_building_follows_torch_s_generator() -> None:

@@ -10,6 +10,7 @@ import os
 import time
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,9 +72,8 @@ class MadeUp:
         value = math.nan if wrong == "nan" else mre_mm(self.config, self.epoch)
         return result_of(self.config, self.epoch, value)
 
-    def save(self, folder: Path) -> Path:
-        state = {"config": self.config.model_dump(mode="json"), "epoch": self.epoch, "ema": _weights(self.config.model)}
-        return checkpoint.save(folder, state)
+    def state(self) -> dict[str, Any]:
+        return {"config": self.config.model_dump(mode="json"), "epoch": self.epoch, "ema": _weights(self.config.model)}
 
     def close(self) -> None:
         self.epoch = self.config.train.epochs

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ceph_core.geometry import Canvas
+from ceph_core.training import checkpoint
 from search import promotion
 from search.policy import TrialState
 from search.records import RunFolder
@@ -26,7 +27,7 @@ def run(tmp_path: Path) -> RunFolder:
     for epoch in range(1, 10):
         next(training)
         if epoch in (5, 9):
-            training.save(folder.trial_dir("t0001" if epoch == 5 else "t0001-full"))
+            checkpoint.save(folder.trial_dir("t0001" if epoch == 5 else "t0001-full"), training.state())
     return folder
 
 
