@@ -35,6 +35,8 @@ class Learner:
         )
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.num_steps = 0
+        # Named once: a state is asked for between epochs, and walking the modules takes longer than copying a small network.
+        self._net_state, self._ema_state = self.net.state_dict(), self.ema.net.state_dict()
         # Static shapes: a run has few (stages, and the last batch of an epoch), and convolutions of unknown size compile badly.
         self._forward = torch.compile(self.net, dynamic=False) if train.compile else self.net
 
@@ -88,8 +90,8 @@ class Learner:
         return {
             "step": self.num_steps,
             "precision": self.precision,
-            "net": self.net.state_dict(),
-            "ema": self.ema.net.state_dict(),
+            "net": self._net_state,
+            "ema": self._ema_state,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
         }

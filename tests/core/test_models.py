@@ -37,7 +37,7 @@ def test_branches_mixed_at_their_own_strides_are_the_concatenated_ones() -> None
     expected = net.maps(net.mix(torch.cat([first, *wide], dim=1)))
     expected.square().sum().backward()
     assert torch.allclose(found, expected, rtol=1e-9)
-    assert len(gradients) > 400
+    assert len(gradients) > 200
     for name, weight in net.named_parameters():
         if weight.grad is not None:  # double: what is left are sums in another order
             assert torch.allclose(gradients[name], weight.grad, rtol=1e-6, atol=1e-8 * float(weight.grad.abs().max())), name
