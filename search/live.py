@@ -27,8 +27,8 @@ _LOG_WIDTH = 160
 class LiveView:
     """Progress on stderr.  As an observer of the policy it says in a line what happened; `tick` renews the rest."""
 
-    def __init__(self, dashboard: str = "", console: Console | None = None) -> None:
-        self.dashboard = dashboard
+    def __init__(self, dashboard: str = "", console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.dashboard, self._clock = dashboard, clock
         self.console = console or Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
         self._live: Live | None = None
         self._policy: Policy | None = None
@@ -38,7 +38,7 @@ class LiveView:
     def say(self, text: str) -> None:
         """One line that stays."""
         self.console.print(text, markup=False, soft_wrap=True)
-        self._last_line = time.monotonic()
+        self._last_line = self._clock()
 
     def watch(self, policy: Policy) -> None:
         """Show this search from now on."""
@@ -56,7 +56,7 @@ class LiveView:
 
     def tick(self) -> None:
         """Time has passed."""
-        now = time.monotonic()
+        now = self._clock()
         if self._live is not None:
             if now - self._last_page >= PAGE_EVERY_S:
                 self._live.update(self._page())
