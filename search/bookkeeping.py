@@ -3,18 +3,21 @@
 Everything here follows the ledger's events, so that a search in simulated time can be driven through the very same code.
 """
 
+import time
 from collections.abc import Callable
 
 from search.cost import Timetable
 from search.disk import Disk
 from search.live import LiveView
 from search.policy import Observer, Policy
-from search.records import Event, Ledger, RunFolder, write_tables
+from search.records import Event, Ledger, RunFolder, Tables
 from search.space import Space
 from search.study import StudyMirror
 from search.tensorboard import Scalars
 
 _TABLES_EVERY_S = 30.0
+_TABLES_SHARE = 0.01
+"""Most of the driver's time that goes into writing tables while trials run: the longer they grow, the rarer."""
 
 
 class Bookkeeping:
@@ -36,7 +39,8 @@ class Bookkeeping:
         view: LiveView,
     ) -> None:
         self._run, self._elapsed_s, self._view = run, elapsed_s, view
-        self._tables_at = elapsed_s()
+        self._tables = Tables(run)
+        self._tables_due_s = elapsed_s() + _TABLES_EVERY_S
         self._scalars = Scalars(run)
         self._mirror: StudyMirror | None = None
         self.observers: tuple[Observer, ...] = (view.on_event, self._scalars.on_event, self._keep_error, self._mirror_event)
@@ -47,13 +51,15 @@ class Bookkeeping:
     def tick(self) -> None:
         """Time has passed: called about ten times a second."""
         self._view.tick()
-        if self._elapsed_s() - self._tables_at > _TABLES_EVERY_S:
+        if self._elapsed_s() >= self._tables_due_s:
+            started = time.perf_counter()
             self.write_tables()
-            self._tables_at = self._elapsed_s()
+            took_s = time.perf_counter() - started
+            self._tables_due_s = self._elapsed_s() + max(_TABLES_EVERY_S, took_s / _TABLES_SHARE)
 
     def write_tables(self) -> None:
         """The tables as the ledger stands."""
-        write_tables(self._run)
+        self._tables.write()
 
     def close(self) -> None:
         """The driver ends."""
@@ -63,7 +69,7 @@ class Bookkeeping:
     def _mirror_event(self, event: Event) -> None:
         if self._mirror is None or event["trial"] not in self.policy.trials:
             return
-        trial = self.policy.sampler.trials[self.policy.trials[event["trial"]].number]
+        trial = self.policy.sampler.trial(self.policy.trials[event["trial"]].number)
         trial.name = event["trial"]
         self._mirror.update(trial)
         if event["event"] == "end":
