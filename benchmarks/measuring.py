@@ -25,6 +25,8 @@ PAGE = ROOT / "docs" / "performance.md"
 STATE = ROOT / ".state"
 """Where long measurements keep what they have, ignored by git."""
 
+sys.path.insert(0, str(ROOT))  # a script's own folder is there already; what it shares with the tests lies in the root
+
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
 """Rows by title; the keys of a row are its columns."""

@@ -5,8 +5,9 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
-from ceph_core.config import Config
+from ceph_core.config import Config, ScheduleConfig
 from ceph_core.training.plan import stage_at, stage_size
 
 FINISH_S = 90.0
@@ -22,6 +23,7 @@ class EpochCost:
 
     # Kept in order: the live view asks for estimates many times a second, of every trial.
     _per_area: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _areas: dict[tuple[int, int, ScheduleConfig], tuple[int, ...]] = field(default_factory=dict)
 
     def observe(self, config: Config, image_size: int, seconds: float) -> None:
         """One epoch of `config` at `image_size` took so long."""
@@ -33,13 +35,23 @@ class EpochCost:
 
         A network not measured yet is taken as the slowest that was.
         """
+        return self.seconds_of(config.model.name, self.area(config, from_epoch, to_epoch))
+
+    def seconds_of(self, network: str, area_px: int) -> float | None:
+        """Estimate of epochs whose inputs have this area in all (see `area`)."""
         if not self._per_area:
             return None
         constants = {name: values[len(values) // 2] for name, values in self._per_area.items()}
-        constant = constants.get(config.model.name, max(constants.values()))
-        last = config.train.epochs if to_epoch is None else to_epoch
-        areas = (stage_size(config.data.image_size, stage_at(config, epoch).size) ** 2 for epoch in range(from_epoch + 1, last + 1))
-        return constant * sum(areas)
+        return constants.get(network, max(constants.values())) * area_px
+
+    def area(self, config: Config, from_epoch: int = 0, to_epoch: int | None = None) -> int:
+        """Squares of the input's long side, px, added up over epochs from_epoch + 1 ... to_epoch (default: the end)."""
+        size, epochs = config.data.image_size, config.train.epochs
+        upto = self._areas.get((size, epochs, config.schedule))
+        if upto is None:
+            each = (stage_size(size, stage_at(config, epoch).size) ** 2 for epoch in range(1, epochs + 1))
+            upto = self._areas[size, epochs, config.schedule] = tuple(accumulate(each, initial=0))
+        return max(0, upto[epochs if to_epoch is None else to_epoch] - upto[from_epoch])
 
 
 @dataclass(frozen=True)

@@ -11,24 +11,19 @@ from typing import Any
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.evaluate import table
 from search import report
+from search.bookkeeping import Bookkeeping
 from search.confirm import Confirmation
 from search.cost import Timetable
-from search.disk import Disk
 from search.film_tables import prediction_table
 from search.live import LiveView
-from search.policy import Policy
 from search.promotion import Job, Outcome, promote
-from search.records import Event, Ledger, RunFolder, write_predictions, write_tables
+from search.records import Ledger, RunFolder, write_predictions
 from search.space import Space
-from search.study import StudyMirror
-from search.tensorboard import Scalars
 from search.tune import cluster as ray_cluster
 from search.tune.trial import Order, Shared
 
 BUILD_VARIABLE = "CEPH_SEARCH_TRAINING"
 """`module:function` in the place of the real training: tests of the search run made-up curves through the real driver."""
-
-_TABLES_EVERY_S = 30.0
 
 
 class Interrupted(Exception):
@@ -54,14 +49,9 @@ class Execution:
         self.run, self.space, self.seed, self.data = run, space, seed, data
         self.cluster, self.workers, self.view, self.ledger = cluster, workers, view, ledger
         self._began, self._spent_s = time.monotonic(), spent_s
-        self._tables_at = time.monotonic()
-        total_s = math.inf if hours is None else hours * 3600
-        self._scalars = Scalars(run)
-        self._observers = (view.on_event, self._scalars.on_event, self._keep_error, self._mirror_event)
-        self._mirror: StudyMirror | None = None
-        self.policy = Policy(space, ledger, seed, workers, Timetable(total_s, space.promotion.share), self.elapsed_s, self._observers)
-        self._mirror = StudyMirror(run.study_path, run.path.name, space.knobs, self.policy.sampler.trials)
-        self._disk = Disk(run, self.policy, space.budget.disk_gb, view.say)
+        timetable = Timetable(math.inf if hours is None else hours * 3600, space.promotion.share)
+        self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view)
+        self.policy = self._books.policy
         resources = space.resources
         self._shared = Shared(
             data, space.scheduler.rungs, resources.cpus_per_trial, resources.gpus_per_trial > 0, os.environ.get(BUILD_VARIABLE)
@@ -88,10 +78,9 @@ class Execution:
                 return self._fail("every trial failed; the report and trials/*/error.txt say why")
             outcome = self._promote()
         finally:
-            self._scalars.close()
-            write_tables(self.run)
+            self._books.close()
         self.ledger.append_finished(seconds=self.elapsed_s())
-        write_tables(self.run)
+        self._books.write_tables()
         page = report.build(self.run.path)
         title = f"locked test, {self.data.dataset.name}: {len(self.data.test_ids)} films"
         view.console.print(table(title, outcome.scores, view.console.width))
@@ -152,7 +141,7 @@ class Execution:
     def _run_jobs(self, jobs: Sequence[Job]) -> None:
         """Train promotion's jobs until done, or until only the time to finish is left."""
         limit = self.policy.timetable.jobs_end_s()
-        confirmation = Confirmation(jobs, self.ledger, self.seed, lambda: self.elapsed_s() > limit, self._observers)
+        confirmation = Confirmation(jobs, self.ledger, self.seed, lambda: self.elapsed_s() > limit, self._books.observers)
 
         def next_order() -> Order | None:
             job = confirmation.next()
@@ -167,32 +156,10 @@ class Execution:
             raise Interrupted
 
     def _run_orders(self, next_order: Callable[[], Order | None], judge: Any) -> bool:
-        return ray_cluster.run_orders(next_order, judge, self._shared, self.space.resources, self.workers, self.run.path, self._tick)
-
-    def _tick(self) -> None:
-        self.view.tick()
-        if time.monotonic() - self._tables_at > _TABLES_EVERY_S:
-            write_tables(self.run)
-            self._tables_at = time.monotonic()
-
-    def _mirror_event(self, event: Event) -> None:
-        if self._mirror is None or event["trial"] not in self.policy.trials:
-            return
-        trial = self.policy.sampler.trials[self.policy.trials[event["trial"]].number]
-        trial.name = event["trial"]
-        self._mirror.update(trial)
-        if event["event"] == "end":
-            self._disk.tidy()
-
-    def _keep_error(self, event: Event) -> None:
-        """A failed trial's traceback, or the reason where none was raised, lies beside its checkpoint."""
-        if event["event"] == "end" and event["status"] == "failed":
-            path = self.run.error_path(event["trial"])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(event["error"] or event["reason"] + "\n", encoding="utf-8")
+        return ray_cluster.run_orders(next_order, judge, self._shared, self.space.resources, self.workers, self.run.path, self._books.tick)
 
     def _fail(self, reason: str) -> Path:
         self.ledger.append_finished("failed", reason)
-        write_tables(self.run)
+        self._books.write_tables()
         report.build(self.run.path)
         raise RuntimeError(reason)

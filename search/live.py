@@ -3,8 +3,8 @@
 import math
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -27,8 +27,8 @@ _LOG_WIDTH = 160
 class LiveView:
     """Progress on stderr.  As an observer of the policy it says in a line what happened; `tick` renews the rest."""
 
-    def __init__(self, dashboard: str = "", console: Console | None = None) -> None:
-        self.dashboard = dashboard
+    def __init__(self, dashboard: str = "", console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.dashboard, self._clock = dashboard, clock
         self.console = console or Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
         self._live: Live | None = None
         self._policy: Policy | None = None
@@ -38,7 +38,7 @@ class LiveView:
     def say(self, text: str) -> None:
         """One line that stays."""
         self.console.print(text, markup=False, soft_wrap=True)
-        self._last_line = time.monotonic()
+        self._last_line = self._clock()
 
     def watch(self, policy: Policy) -> None:
         """Show this search from now on."""
@@ -56,7 +56,7 @@ class LiveView:
 
     def tick(self) -> None:
         """Time has passed."""
-        now = time.monotonic()
+        now = self._clock()
         if self._live is not None:
             if now - self._last_page >= PAGE_EVERY_S:
                 self._live.update(self._page())
@@ -81,8 +81,8 @@ class LiveView:
 
     def line(self, policy: Policy) -> str:
         """The state of the search in one line."""
-        counts = Counter(state.status for state in list(policy.trials.values()))
-        said = ", ".join(f"{counts[status]} {status}" for status in ("running", "completed", "stopped", "failed") if counts[status])
+        counts = {"running": len(policy.running), **policy.num_ended}
+        said = ", ".join(f"{counts[status]} {status}" for status in ("running", "completed", "stopped", "failed") if counts.get(status))
         left = policy.remaining_s()
         return " | ".join(
             [
@@ -96,13 +96,12 @@ class LiveView:
     def _page(self) -> RenderableType:
         policy = self._policy
         assert policy is not None
-        states = list(policy.trials.values())
         table = Table(title="validation MRE, mm; * baseline", title_justify="left", expand=False)
         for name in ("trial", "status", "epoch", "MRE", "best", "knobs"):
             table.add_column(
                 name, justify="right" if name in ("epoch", "MRE", "best") else "left", no_wrap=name != "knobs", overflow="ellipsis"
             )
-        for state in _interesting(states):
+        for state in _interesting(policy):
             table.add_row(
                 state.trial + ("*" if state.is_baseline else ""),
                 state.status,
@@ -123,11 +122,14 @@ class LiveView:
         return Group(table, Text("\n".join(line for line in lines if line)))
 
 
-def _interesting(states: list[TrialState]) -> list[TrialState]:
-    """Those that run, then the best of the others; the baseline always."""
-    running = [state for state in states if state.status == "running"]
-    ended = sorted((s for s in states if s.status != "running"), key=lambda s: (not s.is_baseline, s.value_mm is None, s.value_mm or 0.0))
-    return [*running, *ended][:_SHOWN]
+def _interesting(policy: Policy) -> list[TrialState]:
+    """Those that run, then the best of the others, the baseline before all, then the latest that failed; as many as are shown."""
+    running = list(policy.running.values())
+    first = policy.baseline if policy.baseline is not None and policy.baseline.status != "running" else None
+    best = (state for state in policy.ranking() if state.status != "running" and state is not first)
+    failed = (state for state in reversed(policy.trials.values()) if state.status == "failed" and state is not first)
+    ended = chain([first] if first is not None else [], best, failed)
+    return [*running, *islice(ended, max(0, _SHOWN - len(running)))][:_SHOWN]
 
 
 def _best(policy: Policy) -> str:

@@ -5,8 +5,11 @@ All state follows from the ledger: a policy opened on the ledger of a killed dri
 
 import math
 import time
+from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ceph_core.config import Config
@@ -69,6 +72,9 @@ class Policy:
         timetable: of the whole run.
         elapsed_s: seconds the run has lived; of this driver and those before.
         observers: told of every new event, in order.
+
+    Attributes:
+        trials: all, by id; running: those that have not ended; num_ended: how many have, by status.
     """
 
     def __init__(
@@ -86,7 +92,11 @@ class Policy:
         self.sampler = Sampler(space.knobs, space.start_from, space.sampler.name, startup_trials=space.sampler.startup_trials, seed=seed)
         self.cost = EpochCost()
         self.trials: dict[str, TrialState] = {}
+        self.running: dict[str, TrialState] = {}
+        self.num_ended: Counter[str] = Counter()
         self.is_searched = False
+        self._ranked: list[tuple[float, int, TrialState]] = []
+        self._ended_areas: Counter[str] = Counter()
         self._ledger, self._elapsed_s, self._observers = ledger, elapsed_s, tuple(observers)
         self._waiting: list[str] = []
         self._restore(list(ledger.events()))
@@ -103,7 +113,7 @@ class Policy:
             state = self.trials[self._waiting.pop(0)]
             return Assignment(state.trial, state.number, state.config, state.epoch)
         while not self.is_searched:
-            number = len(self.sampler.trials)
+            number = self.sampler.num_trials
             if time_is_up or number >= self.space.budget.trials:
                 self._close(_TIME_IS_UP if time_is_up else f"all {number} trials proposed")
             elif (assignment := self._announce(number)) is not None:
@@ -157,16 +167,21 @@ class Policy:
         """Whether the trial has not ended."""
         return self.trials[trial].status == "running"
 
+    @property
+    def baseline(self) -> TrialState | None:
+        """The known-good setting, the first trial; None before it was announced."""
+        return next((state for state in self.trials.values() if state.is_baseline), None)
+
     def ranking(self) -> list[TrialState]:
         """Trials with a value, the best last validation MRE first."""
-        ranked = [state for state in self.trials.values() if state.value_mm is not None and state.status != "failed"]
-        return sorted(ranked, key=lambda state: (state.value_mm, state.number))
+        return [state for _, _, state in self._ranked]
 
     def candidates(self) -> list[TrialState]:
         """What promotion works on: the baseline, and the best distinct configurations by their last validation MRE."""
-        ranked = self.ranking()
-        best = ranked[: self.space.promotion.candidates]
-        return [*(state for state in ranked if state.is_baseline and state not in best), *best]
+        most = self.space.promotion.candidates
+        best = [state for _, _, state in self._ranked[:most]]
+        place = None if self.baseline is None else self._place(self.baseline)
+        return best if place is None or place < most else [self._ranked[place][2], *best]
 
     def promotion_s(self) -> float | None:
         """Estimated wall time to finish the candidates as they stand; None before anything was measured."""
@@ -181,14 +196,14 @@ class Policy:
     def remaining_s(self) -> float | None:
         """Estimate of the search's time left: the clock's, or what the trials still need; None before anything was measured."""
         clock = self.timetable.search_end_s(self.promotion_s()) - self._elapsed_s()
-        live = [self.cost.seconds(state.config, state.epoch) for state in self.trials.values() if state.status == "running"]
-        ended = [self.cost.seconds(state.config, 0, state.epoch) for state in self.trials.values() if state.status != "running"]
+        live = [self.cost.seconds(state.config, state.epoch) for state in self.running.values()]
         known = [seconds for seconds in live if seconds is not None]
-        past = [seconds for seconds in ended if seconds is not None]
-        if not known and not past:
+        num_past = self.num_ended.total()
+        past_s = sum(self.cost.seconds_of(network, area) or 0.0 for network, area in self._ended_areas.items())
+        if not known and not past_s:
             return max(0.0, clock) if math.isfinite(clock) else None
         to_come = 0 if self.is_searched else max(0, self.space.budget.trials - len(self.trials))
-        each = sum(past) / len(past) if past else max(known)  # what trials have cost so far, early stops included
+        each = past_s / num_past if num_past else max(known)  # what trials have cost so far, early stops included
         work = max(max(known, default=0.0), (sum(known) + each * to_come) / self.workers)
         return max(0.0, min(clock, work))
 
@@ -209,7 +224,7 @@ class Policy:
         return Assignment(trial, number, config, 0)
 
     def _open(self, state: TrialState) -> None:
-        self.trials[state.trial] = state
+        self.trials[state.trial] = self.running[state.trial] = state
         entry = {
             "event": "trial",
             "trial": state.trial,
@@ -229,8 +244,31 @@ class Policy:
         self.sampler.report(state.number, epoch, state.config.train.epochs, value_mm)
         state.epoch = max(state.epoch, epoch)
         if value_mm is not None and math.isfinite(value_mm):
+            self._unrank(state)
             state.value_mm = value_mm
             state.best_mm = min(state.best_mm, value_mm)
+            insort(self._ranked, (value_mm, state.number, state))
+
+    def _place(self, state: TrialState) -> int | None:
+        """Where the trial stands in the ranking; None if it does not."""
+        if state.value_mm is None:
+            return None
+        place = bisect_left(self._ranked, (state.value_mm, state.number))
+        return place if place < len(self._ranked) and self._ranked[place][2] is state else None
+
+    def _unrank(self, state: TrialState) -> None:
+        place = self._place(state)
+        if place is not None:
+            del self._ranked[place]
+
+    def _retire(self, state: TrialState, status: str, reason: str) -> None:
+        """The trial runs no more."""
+        state.status, state.reason = status, reason
+        del self.running[state.trial]
+        self.num_ended[status] += 1
+        self._ended_areas[state.config.model.name] += self.cost.area(state.config, 0, state.epoch)
+        if status == "failed":
+            self._unrank(state)
 
     def _end(self, state: TrialState, status: str, reason: str, outcome: Outcome, error: str | None = None) -> None:
         if state.status != "running":
@@ -240,7 +278,7 @@ class Policy:
             "event": "end", "trial": state.trial, "status": status, "reason": reason, "error": error, "infeasible": infeasible,
         }  # fmt: skip
         self._write(entry)
-        state.status, state.reason = status, reason
+        self._retire(state, status, reason)
         self.sampler.tell(state.number, outcome)
         self._notify(entry)
 
@@ -260,10 +298,15 @@ class Policy:
         left = self.timetable.search_end_s(self.promotion_s()) - self._elapsed_s()
         needed = 0.0
         if starting and self.trials:
-            config = self.space.configure(self.space.baseline, seed=self.seed)
-            first = min(self.rungs.epochs_of(config.train.epochs).values(), default=config.train.epochs)
-            needed = self.cost.seconds(config, 0, first) or 0.0
+            config, first_rung = self._shortest
+            needed = self.cost.seconds(config, 0, first_rung) or 0.0
         return left < needed
+
+    @cached_property
+    def _shortest(self) -> tuple[Config, int]:
+        """The least a trial needs to say anything: the baseline, to its first rung."""
+        config = self.space.configure(self.space.baseline, seed=self.seed)
+        return config, min(self.rungs.epochs_of(config.train.epochs).values(), default=config.train.epochs)
 
     def _stop_waiting(self, reason: str) -> None:
         for trial in self._waiting:
@@ -282,7 +325,8 @@ class Policy:
         for entry in past:
             told = entry.trial
             config = Config.model_validate(told["config"])
-            self.trials[told["trial"]] = TrialState(told["trial"], told["number"], told["values"], config, told["is_baseline"])
+            state = TrialState(told["trial"], told["number"], told["values"], config, told["is_baseline"])
+            self.trials[state.trial] = self.running[state.trial] = state
         for event in events:
             if event["event"] == "report" and event["trial"] in self.trials:
                 self._replay_report(self.trials[event["trial"]], event)
@@ -290,7 +334,7 @@ class Policy:
         for entry in past:
             state = self.trials[entry.trial["trial"]]
             if entry.end is not None:
-                state.status, state.reason = entry.end["status"], entry.end["reason"] or ""
+                self._retire(state, entry.end["status"], entry.end["reason"] or "")
             else:
                 self._settle(state, entry.reports)
 

@@ -1,14 +1,16 @@
 """What the history tells an Optuna model: the policy of stopped and infeasible trials."""
 
 import contextlib
+import copy
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.history import Trial
@@ -25,24 +27,63 @@ _PROGRESS_STEPS = 1000
 """Optuna ranks pruned trials by a whole-number step: ours is the share of a trial's own epochs, in thousandths."""
 
 
-def told(trials: Sequence[Trial], distributions: dict[str, BaseDistribution], stopped_as: StoppedAs, with_gp: bool) -> list[FrozenTrial]:
-    """The trials in Optuna's terms, in order.
+class Told:
+    """The history in Optuna's terms; a trial is put into them when it is new and when what it says has changed, not at every proposal.
 
     A running trial shows its configuration, for the constant liar; a failed one is not looked at.  An infeasible one breaks
     a constraint: TPE ranks it below all others; a GP wants the constraint of every trial, and a value (the worst seen).
     """
-    values_mm = [trial.outcome.value_mm for trial in trials if trial.outcome is not None and trial.outcome.value_mm is not None]
-    constrained = with_gp and any(trial.outcome is not None and trial.outcome.kind == "infeasible" for trial in trials)
-    frozen = []
-    for trial in trials:
-        said = _said(trial, stopped_as)
+
+    def __init__(self, distributions: dict[str, BaseDistribution], stopped_as: StoppedAs, with_gp: bool) -> None:
+        self._distributions, self._stopped_as, self._with_gp = distributions, stopped_as, with_gp
+        self._frozen: list[tuple[object, FrozenTrial]] = []
+
+    def trials(self, trials: Sequence[Trial]) -> list[FrozenTrial]:
+        """The trials, numbered by their place; those asked for before come first, in the same order."""
+        outcomes = [trial.outcome for trial in trials]
+        worst_mm = max((outcome.value_mm for outcome in outcomes if outcome is not None and outcome.value_mm is not None), default=None)
+        constrained = self._with_gp and any(outcome is not None and outcome.kind == "infeasible" for outcome in outcomes)
+        for place, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
+            depends_on = (outcome, constrained, worst_mm if constrained else None)
+            if place == len(self._frozen):
+                self._frozen.append((depends_on, self._freeze(place, trial, constrained, worst_mm)))
+            elif self._frozen[place][0] != depends_on:
+                self._frozen[place] = depends_on, self._freeze(place, trial, constrained, worst_mm)
+        return [frozen for _, frozen in self._frozen]
+
+    def _freeze(self, place: int, trial: Trial, constrained: bool, worst_mm: float | None) -> FrozenTrial:
+        said = _said(trial, self._stopped_as)
         if trial.outcome is not None and trial.outcome.kind == "infeasible":
-            said = {"value": max(values_mm)} if with_gp else {"state": TrialState.PRUNED}
+            said = {"value": worst_mm} if self._with_gp else {"state": TrialState.PRUNED}
             said["constraints"] = {"infeasible": 1.0}
         elif constrained:
             said["constraints"] = {"infeasible": -1.0}
-        frozen.append(create_trial(params=trial.values, distributions={key: distributions[key] for key in trial.values}, **said))
-    return frozen
+        frozen = create_trial(params=trial.values, distributions={key: self._distributions[key] for key in trial.values}, **said)
+        frozen.number = place
+        return frozen
+
+
+class HistoryStorage(InMemoryStorage):
+    """A study whose past is handed over as it stands; Optuna's own storage copies every trial of it at every proposal."""
+
+    def __init__(self, past: Sequence[FrozenTrial]) -> None:
+        super().__init__()
+        self._past = past
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """Numbered after the past."""
+        trial_id = super().create_new_trial(study_id, template_trial)
+        self.get_trial(trial_id).number += len(self._past)
+        return trial_id
+
+    def get_trial_number_from_id(self, trial_id: int) -> int:
+        """As in the study, the past included."""
+        return self.get_trial(trial_id).number
+
+    def get_all_trials(self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None) -> list[FrozenTrial]:
+        """The past, then what was drawn."""
+        past = [trial for trial in self._past if states is None or trial.state in states]
+        return [*(copy.deepcopy(past) if deepcopy else past), *super().get_all_trials(study_id, deepcopy, states)]
 
 
 def informs(trial: Trial, stopped_as: StoppedAs) -> bool:

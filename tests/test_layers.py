@@ -25,6 +25,7 @@ ROWS = (
         "search.live",
         "search.dryrun",
         "search.film_tables",
+        "search.bookkeeping",
         "search.execution",
         "search.driver",
         "search.report",

@@ -17,10 +17,10 @@ from search.records.predictions import (
     write_splits,
 )
 from search.records.run import Run, TrialHistory, histories, history, load
-from search.records.tables import PARAM_PREFIX, write_tables
+from search.records.tables import PARAM_PREFIX, Tables, write_tables
 
 __all__ = [
     "BASELINE", "BEST_SINGLE", "ENSEMBLE", "MEAN_SHAPE", "PARAM_PREFIX", "READER_PREFIX", "REFERENCE", "Event", "Ledger", "Run",
-    "RunFolder", "TrialHistory", "atomic", "create", "find_runs", "histories", "history", "load", "open_for_resume",
+    "RunFolder", "Tables", "TrialHistory", "atomic", "create", "find_runs", "histories", "history", "load", "open_for_resume",
     "past_trials", "read_events", "refuse_if_in_use", "write_predictions", "write_splits", "write_tables",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,14 @@ LOCK_NAME = "driver.lock"
 
 # A reader that asks whether a driver lives holds the lock for an instant; a starting driver outwaits it.
 _LOCK_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class LedgerEnd:
+    """How far a ledger was read: so many bytes, in so many lines."""
+
+    bytes: int = 0
+    lines: int = 0
 
 
 class Ledger:
@@ -119,6 +128,12 @@ def read_events(run_dir: Path) -> list[Event]:
     return _parse(Path(run_dir) / LEDGER_NAME)[0]
 
 
+def read_on(run_dir: Path, start: LedgerEnd) -> tuple[list[Event], LedgerEnd]:
+    """The whole events since `start`, and where they end."""
+    events, size = _parse(Path(run_dir) / LEDGER_NAME, start)
+    return events, LedgerEnd(start.bytes + size, start.lines + len(events))
+
+
 def ledger_bytes(run_dir: Path) -> int | None:
     """Length of the ledger; None if there is none (a run passed on as tables only)."""
     path = Path(run_dir) / LEDGER_NAME
@@ -139,13 +154,15 @@ def is_driven(run_dir: Path) -> bool:
         return False
 
 
-def _parse(path: Path) -> tuple[list[Event], int]:
-    """Events and the length of the whole lines; what a crash left of the last line is not counted."""
+def _parse(path: Path, start: LedgerEnd = LedgerEnd()) -> tuple[list[Event], int]:
+    """Events since `start` and the length of their whole lines; what a crash left of the last line is not counted."""
     if not path.exists():
         return [], 0
     events: list[Event] = []
     size = 0
-    lines = path.read_bytes().splitlines(keepends=True)
+    with path.open("rb") as file:
+        file.seek(start.bytes)
+        lines = file.read().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
             event = json.loads(line)
@@ -156,7 +173,7 @@ def _parse(path: Path) -> tuple[list[Event], int]:
             if number == len(lines):
                 break
             raise InputError(
-                f"{path}: line {number}: not a ledger event; the file was edited or the disk is damaged, restore it from a copy"
+                f"{path}: line {start.lines + number}: not a ledger event; the file was edited or the disk is damaged, restore a copy"
             )
         events.append(event)
         size += len(line)

@@ -1,14 +1,13 @@
 """Tables derived from the ledger: one row a trial, one row a report."""
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from search.records.folder import RunFolder, atomic
-from search.records.ledger import Event, ledger_bytes, read_events
+from search.records.ledger import Event, LedgerEnd, ledger_bytes, read_on
 
 PARAM_PREFIX = "param/"
 
@@ -25,27 +24,15 @@ CURVE_COLUMNS = {
     "image_size": "float64", "batch_size": "float64", "seconds": "float64", "films_per_s": "float64", "peak_memory_mb": "float64",
     "rung": "float64", "decision": "str", "time": "float64",
 }  # fmt: skip
+_SHARES = ("val_sdr_2mm", "val_sdr_2_5mm", "val_sdr_3mm", "val_sdr_4mm")
 
 
 def trials_table(events: Sequence[Event]) -> pd.DataFrame:
     """One row a trial, by number; a trial that has not ended is "running"."""
-    reports: dict[str, list[Event]] = defaultdict(list)
-    ends: dict[str, Event] = {}
-    announced: list[Event] = []
+    trials = _Trials()
     for event in events:
-        if event["event"] == "trial":
-            announced.append(event)
-        elif event["event"] == "report":
-            reports[event["trial"]].append(event)
-        elif event["event"] == "end":
-            ends[event["trial"]] = event
-    rows = [_trial_row(trial, reports[trial["trial"]], ends.get(trial["trial"])) for trial in announced]
-    table = _typed(rows, TRIAL_COLUMNS).sort_values("number", kind="stable", ignore_index=True)
-    knobs = list(dict.fromkeys(knob for trial in announced for knob in trial.get("values", {})))
-    values = {trial["trial"]: trial.get("values", {}) for trial in announced}
-    for knob in knobs:
-        table[PARAM_PREFIX + knob] = _knob_column([values[trial].get(knob) for trial in table["trial"]])
-    return table
+        trials.take(event)
+    return trials.table()
 
 
 def curves_table(events: Sequence[Event]) -> pd.DataFrame:
@@ -55,13 +42,30 @@ def curves_table(events: Sequence[Event]) -> pd.DataFrame:
 
 def write_tables(run: RunFolder) -> None:
     """Replace trials.parquet and curves.parquet by what the ledger says now."""
-    # The length first: a line appended meanwhile makes the tables look old, never current.
-    size = ledger_bytes(run.path)
-    events = read_events(run.path)
-    for path, table in ((run.trials_path, trials_table(events)), (run.curves_path, curves_table(events))):
-        table.attrs["ledger_bytes"] = size
-        with atomic(path) as temporary:
-            table.to_parquet(temporary, index=False)
+    Tables(run).write()
+
+
+class Tables:
+    """The tables of a run that goes on: each writing reads what the ledger has gained since the last."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run = run
+        self._trials = _Trials()
+        self._curves = curves_table([])
+        self._read = LedgerEnd()
+
+    def write(self) -> None:
+        """Replace trials.parquet and curves.parquet by what the ledger says now."""
+        events, self._read = read_on(self._run.path, self._read)
+        for event in events:
+            self._trials.take(event)
+        gained = curves_table(events)
+        if len(gained):
+            self._curves = pd.concat([self._curves, gained], ignore_index=True) if len(self._curves) else gained
+        for path, table in ((self._run.trials_path, self._trials.table()), (self._run.curves_path, self._curves)):
+            table.attrs["ledger_bytes"] = self._read.bytes
+            with atomic(path) as temporary:
+                table.to_parquet(temporary, index=False)
 
 
 def read_tables(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame] | None:
@@ -75,30 +79,65 @@ def read_tables(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     return (trials, curves) if current else None
 
 
-def _trial_row(trial: Event, reports: Sequence[Event], end: Event | None) -> Event:
-    errors = [report["val_mre_mm"] for report in reports if report.get("val_mre_mm") is not None]
-    last = reports[-1] if reports else {}
-    seconds = [report["seconds"] for report in reports if report.get("seconds") is not None]
-    memory = [report["peak_memory_mb"] for report in reports if report.get("peak_memory_mb") is not None]
+class _Trials:
+    """Rows of the trials table, kept up with the ledger event by event."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, Event] = {}
+        self._values: dict[str, Event] = {}
+        self._timed_epochs: dict[str, int] = {}
+
+    def take(self, event: Event) -> None:
+        kind = event["event"]
+        if kind == "trial":
+            self._rows[event["trial"]] = _row(event)
+            self._values[event["trial"]] = event.get("values", {})
+            self._timed_epochs[event["trial"]] = 0
+        elif kind == "report":
+            self._report(self._rows[event["trial"]], event)
+        elif kind == "end":
+            self._rows[event["trial"]] |= {
+                "status": event["status"],
+                "reason": event.get("reason") or "",
+                "error": event.get("error") or "",
+                "end_time": event["time"],
+            }
+
+    def table(self) -> pd.DataFrame:
+        table = _typed(list(self._rows.values()), TRIAL_COLUMNS).sort_values("number", kind="stable", ignore_index=True)
+        for knob in dict.fromkeys(knob for values in self._values.values() for knob in values):
+            table[PARAM_PREFIX + knob] = _knob_column([self._values[trial].get(knob) for trial in table["trial"]])
+        return table
+
+    def _report(self, row: Event, report: Event) -> None:
+        error, seconds, memory = (report.get(key) for key in ("val_mre_mm", "seconds", "peak_memory_mb"))
+        row |= {"epochs_done": report["epoch"], "last_mre_mm": error, **{key: report.get(key) for key in _SHARES}}
+        if error is not None:
+            row["best_mre_mm"] = error if row["best_mre_mm"] is None else min(row["best_mre_mm"], error)
+        if seconds is not None:
+            self._timed_epochs[row["trial"]] += 1
+            row["seconds"] += seconds
+            row["seconds_per_epoch"] = row["seconds"] / self._timed_epochs[row["trial"]]
+        if memory is not None:
+            row["peak_memory_mb"] = memory if row["peak_memory_mb"] is None else max(row["peak_memory_mb"], memory)
+
+
+def _row(trial: Event) -> Event:
+    """Of a trial just announced."""
     return {
+        **dict.fromkeys(TRIAL_COLUMNS),
         **{key: trial.get(key) for key in ("trial", "number", "role")},
         "candidate": trial.get("candidate") or trial["trial"],
         "seed": trial.get("seed", 0),
         "fold": trial.get("fold", -1),
         "is_baseline": bool(trial.get("is_baseline")),
-        "status": end["status"] if end else "running",
+        "status": "running",
         "epochs": trial.get("config", {}).get("train", {}).get("epochs", 0),
-        "epochs_done": last.get("epoch", 0),
-        "best_mre_mm": min(errors, default=None),
-        "last_mre_mm": last.get("val_mre_mm"),
-        **{key: last.get(key) for key in ("val_sdr_2mm", "val_sdr_2_5mm", "val_sdr_3mm", "val_sdr_4mm")},
-        "seconds": sum(seconds),
-        "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
-        "peak_memory_mb": max(memory, default=None),
-        "reason": (end or {}).get("reason") or "",
-        "error": (end or {}).get("error") or "",
+        "epochs_done": 0,
+        "seconds": 0.0,
+        "reason": "",
+        "error": "",
         "start_time": trial.get("time"),
-        "end_time": end["time"] if end else None,
     }
 
 

@@ -13,6 +13,7 @@ from search.space import Space
 from tests.search.made_up import SPACE, failure_of, mre_mm, result_of
 
 NO_LIMIT = Timetable(math.inf, 0.35)
+TICKS_A_SECOND = 10
 
 
 def made_up_space(**changes: dict[str, Any]) -> Space:
@@ -34,12 +35,21 @@ class Killed(Exception):
     """The driver is gone."""
 
 
-def simulate(policy: Policy, *, clock: Clock | None = None, epoch_s: float = 1.0, fail: str = "", stop_after: int | None = None) -> None:
-    """Run until nothing is left: every live trial trains an epoch, by number, then time moves on.
+def simulate(
+    policy: Policy,
+    *,
+    clock: Clock | None = None,
+    epoch_s: float = 1.0,
+    fail: str = "",
+    stop_after: int | None = None,
+    on_tick: Callable[[], None] | None = None,
+) -> None:
+    """Run until nothing is left: time moves on, then every live trial has trained an epoch, by number.
 
     Args:
         fail: as MADE_UP_FAIL.
         stop_after: raise `Killed` after so many reports.
+        on_tick: called ten times a simulated second, as the live driver does.
     """
     live: dict[int, tuple[Assignment, int]] = {}
     clock = clock or Clock()
@@ -54,7 +64,12 @@ def simulate(policy: Policy, *, clock: Clock | None = None, epoch_s: float = 1.0
                 live[assignment.number] = assignment, assignment.reported
         if not live:
             return
-        clock.now += epoch_s
+        if on_tick is None:
+            clock.now += epoch_s
+        else:
+            for _ in range(ticks := round(epoch_s * TICKS_A_SECOND)):
+                clock.now += epoch_s / ticks
+                on_tick()
         for number, (assignment, epoch) in sorted(live.items()):
             if reported == stop_after:
                 raise Killed
