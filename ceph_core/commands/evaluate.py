@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ceph_core import data
+    from ceph_core.data.films import TrainingData
     from ceph_core.data.imagefile import read_grey
-    from ceph_core.data.splits import assign
     from ceph_core.errors import InputError
     from ceph_core.inference import evaluate
     from ceph_core.inference.device import device_for
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
             f"--data: {dataset.root}: landmarks of {dataset.protocol.name}, but the model finds those of {predictor.protocol.name}; "
             "give data of the model's protocol"
         )
-    splits = assign(dataset, source)
+    splits = TrainingData.of(dataset, source, cache_dir).splits
     records = chosen(dataset, splits, args.split)
     for line in leaks(records, splits, predictor.manifest, dataset, cache_dir):
         print(f"warning: {line}", file=sys.stderr)
