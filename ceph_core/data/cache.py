@@ -203,7 +203,7 @@ def _build(
     partials = [folder / f"{number}.partial" for number in range(len(views))]
     digest_by_path = {}
     try:
-        with ExitStack() as opened, _one_torch_thread():
+        with ExitStack() as opened:
             files = [opened.enter_context(partial.open("wb")) for partial in partials]
             for file, view in zip(files, views, strict=True):
                 shape = (len(images), view.height, view.width)
@@ -221,17 +221,6 @@ def _build(
     finally:
         for partial in partials:
             partial.unlink(missing_ok=True)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Films go to threads here; a team of torch's own below each of them would only fight over the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _make_room(folder: Path, needed: int, limit: int) -> None:
