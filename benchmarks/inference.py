@@ -205,7 +205,7 @@ def engines(folder: Path, rounds: int, repeats: int, compiled: bool) -> list[dic
                 "norms kept": partial(member.net, x),
                 "norms folded": partial(member.fast, x),
                 "folded, bf16": partial(bf16, x),
-                **({"folded, compiled": partial(ways, x)} if ways else {}),
+                **({"folded, compiled": partial(ways, x)} if ways is not None else {}),
                 "ONNX Runtime": partial(session.run, None, given),
             }
             figures = measuring.in_turn({name: partial(ms_a_film, work, num, repeats) for name, work in works.items()}, rounds, warmup=2)
@@ -250,7 +250,7 @@ def ensemble_files(folder: Path, num: int, rounds: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     args = measuring.arguments(__doc__).parse_args()
-    num, rounds = (5, 2) if args.quick else (24, 7)
+    num, rounds = (5, 2) if args.quick else (16, 5)
     tables: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
