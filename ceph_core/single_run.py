@@ -20,7 +20,6 @@ from tensorboardX import SummaryWriter
 from ceph_core import __version__
 from ceph_core import data as datasets
 from ceph_core.config import Config, SourceConfig, apply, problems_of
-from ceph_core.data import splits
 from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.duration import duration
@@ -168,7 +167,7 @@ def can_resume(out: Path) -> bool:
 def _open(source: SourceConfig) -> TrainingData:
     cache_dir = datasets.default_cache_dir()
     dataset = datasets.read(source, cache_dir)
-    return TrainingData(dataset, splits.assign(dataset, source), cache_dir)
+    return TrainingData.of(dataset, source, cache_dir)
 
 
 def _fitted(config: Config, data: TrainingData, end: float) -> Config:

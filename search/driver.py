@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from ceph_core import __version__
 from ceph_core import data as datasets
 from ceph_core.config import SourceConfig, problems_of
-from ceph_core.data import splits as splitting
 from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.errors import InputError
@@ -62,12 +61,12 @@ def open_data(source: SourceConfig, space: Space) -> TrainingData:
     """
     cache_dir = datasets.default_cache_dir()
     dataset = datasets.read(source, cache_dir)
-    data = TrainingData(dataset, splitting.assign(dataset, source), cache_dir)
+    sizes = space.grid_sizes()
+    data = TrainingData.of(dataset, source, cache_dir, sizes)
     space.check_against(len(data.train_ids))
     if not data.test_ids:
         raise InputError(f"{dataset.root}: no test films; the ensemble could not be judged")
-    for size in sorted(space.grid_sizes()):
-        data.open(size)
+    data.cache(sizes)
     return data
 
 

@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ceph_core import data
-    from ceph_core.data.imagefile import read_grey
-    from ceph_core.data.splits import assign
+    from ceph_core.data.films import TrainingData
+    from ceph_core.data.parallel import stderr_progress
     from ceph_core.errors import InputError
     from ceph_core.inference import evaluate
     from ceph_core.inference.device import device_for
@@ -50,18 +50,13 @@ def run(args: argparse.Namespace) -> int:
             f"--data: {dataset.root}: landmarks of {dataset.protocol.name}, but the model finds those of {predictor.protocol.name}; "
             "give data of the model's protocol"
         )
-    splits = assign(dataset, source)
+    splits = TrainingData.of(dataset, source, cache_dir).splits
     records = chosen(dataset, splits, args.split)
     for line in leaks(records, splits, predictor.manifest, dataset, cache_dir):
         print(f"warning: {line}", file=sys.stderr)
 
-    points, confidences = [], []
-    for number, record in enumerate(records, start=1):
-        found = predictor.predict(read_grey(record.image))
-        points.append(found.points_px)
-        confidences.append(found.confidence)
-        if number % 10 == 0 or number == len(records):
-            print(f"{number}/{len(records)} films", file=sys.stderr)
+    found = predictor.predict_files([record.image for record in records], stderr_progress("predicting", last=True))
+    points, confidences = zip(*((each.points_px, each.confidence) for _, each in found), strict=True)
     scores = evaluate.score(np.stack(points), records, f"{args.model.name} ({predictor.combine})")
     training = [record for record in dataset.records if record.film_id in set(splits.ids("train"))]
     rows = [scores, evaluate.mean_shape(training, records), *evaluate.readers(records)]

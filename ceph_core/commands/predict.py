@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import deque
 from pathlib import Path
 
 HELP = "find the landmarks of films; writes points.csv, points.json and <film>_overlay.png"
@@ -15,12 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write to; replaces such files")
     parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel; without it no mm are given")
+    parser.add_argument("--overlays", action=argparse.BooleanOptionalAction, default=True, help="draw the points on a picture a film")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict; prints the path of points.csv."""
     from ceph_core.data.imagefile import read_grey
+    from ceph_core.data.parallel import in_order, stderr_progress
     from ceph_core.errors import InputError
     from ceph_core.inference.device import device_for
     from ceph_core.inference.filelist import films_named
@@ -36,22 +39,20 @@ def run(args: argparse.Namespace) -> int:
         files = films_named(args.films)
     except InputError as error:
         raise InputError([*problems, *error.problems]) from error
-    # Every film is decoded before any is predicted: a damaged one is known at once, with all others.
-    for path in files:
+    if problems:
         try:
-            read_grey(path)
+            deque(in_order(read_grey, files, stderr_progress("checking films")), maxlen=0)
         except InputError as error:
             problems.extend(error.problems)
-    if problems:
         raise InputError(problems)
 
     predictor = Predictor.load(args.model, device_for(args.device))
     if args.spacing_mm is None:
         print("no --spacing-mm: columns in mm stay empty", file=sys.stderr)
-    with ResultFolder(args.out, predictor.protocol, args.spacing_mm) as results:
-        for number, path in enumerate(files, start=1):
-            film = read_grey(path)
-            results.add(path, film, predictor.predict(film))
-            print(f"{number}/{len(files)} {path}", file=sys.stderr)
+    # Results appear when all films are done, so that a damaged one found on the way leaves nothing behind.
+    with ResultFolder(args.out, predictor.protocol, args.spacing_mm, args.overlays) as results:
+        found = predictor.predict_files(files, stderr_progress("predicting", last=True))
+        for path, (film, prediction) in zip(files, found, strict=True):
+            results.add(path, film, prediction)
     print(args.out / "points.csv")
     return 0

@@ -1,8 +1,9 @@
 """Films decoded and resized once per data set and size, as one uint8 file that every process of a node maps into memory.
 
-A file is named by what is in it: the films' contents in order, the canvas and the code that resamples.  A changed film
-is therefore another file, never a stale one.  One process builds at a time; a builder that is killed leaves only a
-`.partial` file, which the next one removes.  The files used longest ago go when the limit is reached.
+A file is named by what is in it: the films' contents in order, the view (canvas) and the code that makes it.  A changed film
+is therefore another file, never a stale one.  A film that is new is read once: the same bytes are hashed, decoded and shown
+in every view asked for.  One process builds at a time; a builder that is killed leaves only `.partial` files, which the
+next one removes.  The files used longest ago go when the limit is reached.
 """
 
 import hashlib
@@ -10,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,12 +21,13 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from ceph_core.data.fingerprint import INDEX_FOLDER, digest_of, digests
+from ceph_core.data.fingerprint import INDEX_FOLDER, DigestIndex, digest_of
 from ceph_core.data.imagefile import decode_grey, read_bytes
 from ceph_core.data.parallel import Progress, in_order, stderr_progress
 from ceph_core.data.records import CephRecord
+from ceph_core.data.views import View, canvas_view
 from ceph_core.errors import InputError
-from ceph_core.geometry import Affine, Canvas, fit_affine, resample
+from ceph_core.geometry import Affine, Canvas, fit_affine
 
 FORMAT_VERSION = 1
 DEFAULT_GB = 20.0
@@ -49,34 +51,69 @@ def open_cache(
 ) -> CachedFilms:
     """The films on `canvas`, in the order of `records`, built if no process has built them yet.
 
-    Images equal `resample(read_grey(image))` bit for bit.  Files mapped by a process stay usable to it when they are evicted.
+    Images equal `resample(read_grey(image))` bit for bit.  Arguments and errors as of `open_views`.
+    """
+    (images,) = open_canvases(records, [canvas], cache_dir, max_bytes=max_bytes, progress=progress)
+    affine_by_size = {size: fit_affine(size, canvas) for size in {record.size for record in records}}
+    return CachedFilms(images, np.stack([affine_by_size[record.size] for record in records]))
+
+
+def open_canvases(
+    records: Sequence[CephRecord],
+    canvases: Sequence[Canvas],
+    cache_dir: Path,
+    *,
+    max_bytes: int | None = None,
+    progress: Progress | None = None,
+    beside: Sequence[View] = (),
+) -> list[NDArray[np.uint8]]:
+    """The films on several canvases, and in other views `beside`; what is missing is built in one pass over the films.
+
+    Arguments and errors as of `open_views`; a film of another size than its record says is an error too.
+    """
+    views = [*map(canvas_view, canvases), *beside]
+    sizes = [record.size for record in records]
+    return open_views([record.image for record in records], views, cache_dir, sizes=sizes, max_bytes=max_bytes, progress=progress)
+
+
+def open_views(
+    images: Sequence[Path],
+    views: Sequence[View],
+    cache_dir: Path,
+    *,
+    sizes: Sequence[tuple[int, int]] | None = None,
+    max_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> list[NDArray[np.uint8]]:
+    """Films in each of the views, (N, height, width) read-only memory maps; missing ones are built from one decoding.
+
+    Files mapped by a process stay usable to it when they are evicted.
 
     Args:
-        records: the films.
-        canvas: the network's input.
+        images: the films' files.
+        views: what is wanted of each.
         cache_dir: created if missing.
+        sizes: (height, width) that each film is known to have.
         max_bytes: limit on all cached films (default: 20 GB or the environment's CEPH_CACHE_GB).
         progress: told (done, all) after every film (default: a line to stderr every few seconds).
 
     Raises:
         InputError: films that cannot be read or decoded, or that changed since their header was read; a limit too small for these films.
     """
-    contents = digests([record.image for record in records], cache_dir, progress)
-    path = cache_dir / FILM_FOLDER / f"{_key(contents, canvas)}.npy"
-    affine_by_size = {size: fit_affine(size, canvas) for size in {record.size for record in records}}
-    affines = np.stack([affine_by_size[record.size] for record in records])
-    images = _map(path)
-    if images is None:
+    report = progress or stderr_progress(f"caching films at {', '.join(f'{view.height} x {view.width}' for view in views)}")
+    _, found = _find(images, views, cache_dir, report)
+    if any(view is None for view in found):
         with _locked(cache_dir):
-            images = _map(path)
-            if images is None:
+            index, found = _find(images, views, cache_dir, report)  # whoever held the lock may have built them
+            missing = [view for view, images_of in zip(views, found, strict=True) if images_of is None]
+            if missing:
                 limit = limit_from_environment() if max_bytes is None else max_bytes
-                _make_room(path, len(records) * canvas.height * canvas.width, limit)
-                report = progress or stderr_progress(f"caching films at {canvas.height} x {canvas.width}")
-                _build(path, records, contents, canvas, report)
-                images = _map(path)
-    assert images is not None
-    return CachedFilms(images, affines)
+                _make_room(cache_dir / FILM_FOLDER, sum(_bytes(len(images), view) for view in missing), limit)
+                _build(cache_dir / FILM_FOLDER, images, index, missing, sizes, report)
+                _, found = _find(images, views, cache_dir, report)
+    opened = [view for view in found if view is not None]
+    assert len(opened) == len(views)
+    return opened
 
 
 def usage(cache_dir: Path) -> dict[str, int]:
@@ -107,10 +144,32 @@ def limit_from_environment() -> int:
     raise InputError(f"environment: CEPH_CACHE_GB: {given!r} must be a number of GB above 0, for example {DEFAULT_GB:g}")
 
 
-def _key(contents: Sequence[str], canvas: Canvas) -> str:
+def _find(
+    images: Sequence[Path], views: Sequence[View], cache_dir: Path, progress: Progress
+) -> tuple[DigestIndex, list[NDArray[np.uint8] | None]]:
+    """The films' digests as far as known, and each view if it is there.
+
+    Films seen for the first time are not read here but when they are built, once for digest and pixels.  They are if a file of
+    their size is there: films that were moved or touched need no building.
+    """
+    index = DigestIndex(images, cache_dir)
+    if not index.is_complete and {_bytes(len(images), view) for view in views} & set(usage(cache_dir).values()):
+        index.read(progress)
+    if not index.is_complete:
+        return index, [None] * len(views)
+    folder = cache_dir / FILM_FOLDER
+    return index, [_map(folder / _name(images, index, view)) for view in views]
+
+
+def _name(images: Sequence[Path], index: DigestIndex, view: View) -> str:
     # Another decoder or resampler may round another way, so its version is part of the name.
-    made_by = f"{FORMAT_VERSION} {cv2.__version__} {torch.__version__} {canvas.height} {canvas.width}"
-    return hashlib.sha256("\n".join([made_by, *contents]).encode()).hexdigest()[:32]
+    made_by = f"{FORMAT_VERSION} {cv2.__version__} {torch.__version__} {view.name}"
+    return hashlib.sha256("\n".join([made_by, *(index.known[str(image)] for image in images)]).encode()).hexdigest()[:32] + ".npy"
+
+
+def _bytes(num_films: int, view: View) -> int:
+    """Size of a view's file: a header of 128 bytes, then the pixels."""
+    return 128 + num_films * view.height * view.width
 
 
 def _map(path: Path) -> NDArray[np.uint8] | None:
@@ -124,56 +183,60 @@ def _map(path: Path) -> NDArray[np.uint8] | None:
     return images
 
 
-def _build(path: Path, records: Sequence[CephRecord], contents: Sequence[str], canvas: Canvas, progress: Progress) -> None:
-    """Write the file under another name and rename it when it is whole and on the disk."""
+def _build(
+    folder: Path,
+    images: Sequence[Path],
+    index: DigestIndex,
+    views: Sequence[View],
+    sizes: Sequence[tuple[int, int]] | None,
+    progress: Progress,
+) -> None:
+    """Write each view under another name and rename it when it is whole and on the disk."""
 
-    def resized(row: int) -> bytes:
-        record = records[row]
-        data = read_bytes(record.image)
-        film = decode_grey(data, record.image)
-        if digest_of(data) != contents[row] or film.shape != record.size:
-            raise InputError(f"{record.image}: changed while it was read; start again when nothing writes to the films")
-        return resample(torch.from_numpy(film)[None, None], canvas).to(torch.uint8).numpy().tobytes()
+    def shown(row: int) -> tuple[str, list[bytes]]:
+        data = read_bytes(images[row])
+        film = decode_grey(data, images[row])
+        if sizes and film.shape != sizes[row]:
+            raise InputError(f"{images[row]}: changed while it was read; start again when nothing writes to the films")
+        return digest_of(data), [view.show(film).tobytes() for view in views]
 
-    partial = path.with_suffix(".partial")
+    partials = [folder / f"{number}.partial" for number in range(len(views))]
+    digest_by_path = {}
     try:
-        with partial.open("wb") as file, _one_torch_thread():
-            shape = (len(records), canvas.height, canvas.width)
-            np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
-            for film in in_order(resized, range(len(records)), progress):
-                file.write(film)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with ExitStack() as opened:
+            files = [opened.enter_context(partial.open("wb")) for partial in partials]
+            for file, view in zip(files, views, strict=True):
+                shape = (len(images), view.height, view.width)
+                np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for image, (digest, pictures) in zip(images, in_order(shown, range(len(images)), progress), strict=True):
+                digest_by_path[str(image)] = digest
+                for file, picture in zip(files, pictures, strict=True):
+                    file.write(picture)
+            for file in files:
+                file.flush()
+                os.fsync(file.fileno())
+        index.update(digest_by_path)
+        for partial, view in zip(partials, views, strict=True):
+            partial.replace(folder / _name(images, index, view))
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials:
+            partial.unlink(missing_ok=True)
 
 
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Films go to threads here; a team of torch's own below each of them would only fight over the cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _make_room(path: Path, needed: int, limit: int) -> None:
+def _make_room(folder: Path, needed: int, limit: int) -> None:
     """Remove what killed builders left and, longest unused first, what does not fit beside `needed` bytes.  Runs under the lock."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     if needed > limit:
         raise InputError(
-            f"{path.parent}: these films need {needed / 1e9:.3g} GB and the cache may take {limit / 1e9:.3g} GB; raise CEPH_CACHE_GB"
+            f"{folder}: these films need {needed / 1e9:.3g} GB and the cache may take {limit / 1e9:.3g} GB; raise CEPH_CACHE_GB"
         )
-    for left in path.parent.glob("*.partial"):
+    for left in folder.glob("*.partial"):
         left.unlink()
-    cached = usage(path.parent.parent)
+    cached = usage(folder.parent)
     for name, size in cached.items():
         if sum(cached.values()) + needed <= limit:
             break
-        (path.parent / name).unlink()
+        (folder / name).unlink()
         cached = {**cached, name: 0}
         print(f"cache: removed {name} ({size / 1e9:.2g} GB, used longest ago) to stay below {limit / 1e9:.3g} GB", file=sys.stderr)
 

@@ -1,5 +1,6 @@
 """The films a training reads: any canvas size, by film id, with the one affine that maps each film's frames."""
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ceph_core.data.cache import CachedFilms, open_cache
+from ceph_core.config.data import SourceConfig
+from ceph_core.data import duplicates
+from ceph_core.data.cache import CachedFilms, open_cache, open_canvases
 from ceph_core.data.records import CephDataset
-from ceph_core.data.splits import Splits
+from ceph_core.data.splits import Splits, assign
+from ceph_core.data.views import View
 from ceph_core.geometry import Affine, Canvas, canvas_for, data_aspect, transform
 
 
@@ -56,6 +60,21 @@ class TrainingData:
     splits: Splits
     cache_dir: Path
 
+    @classmethod
+    def of(cls, dataset: CephDataset, source: SourceConfig, cache_dir: Path, image_sizes: Collection[int] = ()) -> "TrainingData":
+        """Split a data set.  Where doubles must be looked for, the pass that does it fills the cache at these sizes too.
+
+        Raises:
+            InputError: as of `assign`; films that cannot be decoded.
+        """
+
+        def find_doubles(films: Mapping[str, Path]) -> tuple[tuple[str, str], ...]:
+            if image_sizes:
+                _cache(dataset, image_sizes, cache_dir, beside=[duplicates.SMALL])
+            return duplicates.find(films, cache_dir)
+
+        return cls(dataset, assign(dataset, source, find_doubles), cache_dir)
+
     @property
     def train_ids(self) -> tuple[str, ...]:
         """Films a network may learn from."""
@@ -73,7 +92,11 @@ class TrainingData:
 
     def canvas(self, image_size: int) -> Canvas:
         """The data set's one canvas at this size; its aspect comes from all its films, so that splits agree."""
-        return canvas_for(data_aspect([record.size for record in self.dataset.records]), image_size)
+        return _canvas(self.dataset, image_size)
+
+    def cache(self, image_sizes: Collection[int]) -> None:
+        """Fill the cache at these sizes, each film decoded once at most for all of them."""
+        _cache(self.dataset, image_sizes, self.cache_dir)
 
     def open(self, image_size: int) -> Films:
         """All films on the canvas of this size, built once and shared."""
@@ -88,6 +111,14 @@ class TrainingData:
             spacing_mm=np.array([record.spacing_mm for record in records], dtype=np.float64),
             canvas=canvas,
         )
+
+
+def _canvas(dataset: CephDataset, image_size: int) -> Canvas:
+    return canvas_for(data_aspect([record.size for record in dataset.records]), image_size)
+
+
+def _cache(dataset: CephDataset, image_sizes: Collection[int], cache_dir: Path, beside: Sequence[View] = ()) -> None:
+    open_canvases(dataset.records, [_canvas(dataset, size) for size in sorted(image_sizes)], cache_dir, beside=beside)
 
 
 class OpenFilms:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,26 +23,54 @@ def digest_of(data: bytes) -> str:
 
 
 def digests(paths: Sequence[Path], cache_dir: Path | None = None, progress: Progress | None = None) -> tuple[str, ...]:
-    """Content digests of files, in order.
-
-    With a `cache_dir` they are remembered under each file's path, size, modification and change time, so that only files that
-    were touched are read again.
+    """Content digests of files, in order; with a `cache_dir` only files that were touched are read again.
 
     Raises:
         InputError: files that cannot be read.
     """
-    stamps = _stamps(paths)
-    index = None if cache_dir is None else _index_file(paths, cache_dir)
-    known = _load(index) if index else {}
-    stale = tuple(str(path) for path in paths if known.get(str(path), [None])[:-1] != stamps[str(path)])
-    if stale:
-        report = progress or stderr_progress("reading films")
-        # The stamps were taken before the content: a file written meanwhile has a newer stamp and is read again next time.
-        fresh = in_order(lambda path: digest_of(read_bytes(Path(path))), stale, report)
-        known |= {path: [*stamps[path], digest] for path, digest in zip(stale, fresh, strict=True)}
-        if index:
-            _save(index, known)
-    return tuple(str(known[str(path)][-1]) for path in paths)
+    index = DigestIndex(paths, cache_dir)
+    index.read(progress)
+    return tuple(index.known[str(path)] for path in paths)
+
+
+class DigestIndex:
+    """Content digests of a set of files, remembered in a cache folder under path, size, modification and change time.
+
+    Attributes:
+        known: digest by path, of the files not touched since it was taken.
+
+    Raises:
+        InputError: files that are not there.
+    """
+
+    def __init__(self, paths: Sequence[Path], cache_dir: Path | None) -> None:
+        # The stamps are taken before any content: a file written meanwhile has a newer one and is read again next time.
+        self._stamps = _stamps(paths)
+        self._file = None if cache_dir is None else _index_file(paths, cache_dir)
+        self._entries = _load(self._file) if self._file else {}
+        self.known = {
+            path: str(entry[-1]) for path, stamp in self._stamps.items() if (entry := self._entries.get(path)) and entry[:-1] == stamp
+        }
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no file has to be read."""
+        return len(self.known) == len(self._stamps)
+
+    def read(self, progress: Progress | None = None) -> None:
+        """Read the files whose digest is not known."""
+        stale = tuple(path for path in self._stamps if path not in self.known)
+        if stale:
+            report = progress or stderr_progress("reading films")
+            fresh = in_order(lambda path: digest_of(read_bytes(Path(path))), stale, report)
+            self.update(dict(zip(stale, fresh, strict=True)))
+
+    def update(self, digest_by_path: Mapping[str, str]) -> None:
+        """Remember digests taken by someone who read the files after this index was opened."""
+        self.known |= digest_by_path
+        if self._file:
+            self._entries |= {path: [*self._stamps[path], digest] for path, digest in digest_by_path.items()}
+            _save(self._file, self._entries)
 
 
 def dataset_fingerprint(dataset: CephDataset, cache_dir: Path | None = None) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ceph_core.config.data import SourceConfig
-from ceph_core.data import duplicates
 from ceph_core.data.records import CephDataset, CephRecord
 from ceph_core.errors import InputError
 
@@ -78,7 +77,7 @@ class Splits:
         return cls(tuple(Row(line["film_id"], line["split"], int(line["fold"]), line["group"]) for line in lines))
 
 
-def assign(dataset: CephDataset, source: SourceConfig, find_duplicates: FindDuplicates = duplicates.find) -> Splits:
+def assign(dataset: CephDataset, source: SourceConfig, find_duplicates: FindDuplicates | None = None) -> Splits:
     """Split a data set: its own splits where it has them, drawn ones (grouped, seeded) where not.
 
     The result does not depend on the order of the records.
@@ -86,14 +85,18 @@ def assign(dataset: CephDataset, source: SourceConfig, find_duplicates: FindDupl
     Args:
         dataset: the films; a film with no split of its own counts as training.
         source: shares, seed and number of folds.
-        find_duplicates: pairs of films that show one radiograph, asked only if the data set does not list them.
+        find_duplicates: pairs of films that show one radiograph, asked only if the data set does not list them; needed then.
 
     Raises:
         InputError: too few films for the splits or folds.
     """
     records = sorted(dataset.records, key=lambda record: record.film_id)
     listed = dataset.same_radiograph
-    pairs = find_duplicates({record.film_id: record.image for record in records}) if listed is None else listed
+    if listed is None:
+        assert find_duplicates is not None, "nobody listed the doubles of this data set"
+        pairs = find_duplicates({record.film_id: record.image for record in records})
+    else:
+        pairs = listed
     group_of = _groups(records, pairs)
     split_of = _own_splits(records)
     notes = [f"{dataset.name}: films of one radiograph were {'looked for in the pixels' if listed is None else 'listed beside the data'}"]

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ from ceph_core.codec import HeatmapCodec
 from ceph_core.config import Config, Frozen, problems_of
 from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas
+from ceph_core.inference.fold import folded
+from ceph_core.inference.half import half_for
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "weights.safetensors"
 
@@ -35,7 +38,7 @@ class MemberCard(Frozen):
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A network ready to read films: in evaluation mode, on its device."""
+    """A network ready to read films: in evaluation mode, on its device.  `net` is as trained, `fast` is what reads films."""
 
     config: Config
     canvas: Canvas
@@ -45,6 +48,16 @@ class Member:
     device: torch.device
     trial: str = ""
     epoch: int = 0
+
+    @cached_property
+    def fast(self) -> nn.Module:
+        """The network with its batch norms folded away."""
+        return folded(self.net, torch.zeros(1, 1, self.canvas.height, self.canvas.width, device=self.device))
+
+    @cached_property
+    def half(self) -> torch.dtype | None:
+        """What `fast` computes in beside float32 without moving a point; None: nothing."""
+        return half_for(self.fast, self.codec, self.canvas, self.device)
 
 
 def codec_of(config: Config) -> HeatmapCodec:

@@ -15,6 +15,11 @@ from ceph_core.inference.frames import placement
 from ceph_core.inference.member import Member
 
 
+def batch_for(device: torch.device) -> int:
+    """Films on the device at once: on a CPU more of them only leave the processor's caches."""
+    return 4 if device.type == "cpu" else 8
+
+
 @dataclass(frozen=True, eq=False)
 class MemberOutputs:
     """Answers of one member for N films.
@@ -32,28 +37,29 @@ class MemberOutputs:
 
 @torch.inference_mode()
 def heatmaps_of(member: Member, canvases: Tensor) -> Tensor:
-    """(B, K, h, w) float32 activated maps of (B, 1, H, W) films on the member's canvas; forward in bf16 on a GPU that has it."""
-    films = canvases.to(member.device, torch.float32).contiguous(memory_format=torch.channels_last)
-    has_bf16 = member.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    half = torch.autocast("cuda", torch.bfloat16) if has_bf16 else contextlib.nullcontext()
+    """(B, K, h, w) float32 activated maps of (B, 1, H, W) films on the member's canvas."""
+    films = canvases.to(member.device).float().contiguous(memory_format=torch.channels_last)
+    half = torch.autocast(member.device.type, member.half) if member.half else contextlib.nullcontext()
     with half:
-        raw = member.net(films)
+        raw = member.fast(films)
     return member.codec.activate(raw)
 
 
 @torch.inference_mode()
-def member_outputs(member: Member, images: NDArray[np.uint8], affines: Affine, batch: int = 8, heatmaps: bool = False) -> MemberOutputs:
+def member_outputs(
+    member: Member, images: NDArray[np.uint8], affines: Affine, batch: int | None = None, heatmaps: bool = False
+) -> MemberOutputs:
     """Run a member over films that are on its canvas already.
 
     Args:
         images: (N, H, W) of the member's canvas (a memory map will do).
         affines: (N, 2, 3) original -> input px.
-        batch: films on the device at once.
+        batch: films on the device at once (default: `batch_for` it).
         heatmaps: keep the maps as well: N * K * h * w * 2 bytes.
     """
     assert images.shape[1:] == (member.canvas.height, member.canvas.width)
     points, confidences, kept = [], [], []
-    for rows in _batches(len(images), batch):
+    for rows in _batches(len(images), batch or batch_for(member.device)):
         maps = heatmaps_of(member, torch.from_numpy(np.array(images[rows]))[:, None])
         peaks, confidence = member.codec.decode(maps)
         points.append(as_points(to_original(peaks, placement(affines[rows], member.device))))

@@ -1,21 +1,24 @@
 """An ensemble at work: films of any size in, points in their own pixels out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from ceph_core.data.imagefile import read_grey
+from ceph_core.data.parallel import Progress, in_order
+from ceph_core.data.views import on_canvas
 from ceph_core.errors import InputError
-from ceph_core.geometry import fit_affine, resample
+from ceph_core.geometry import Canvas, fit_affine
 from ceph_core.inference.ensemble import COMBINATIONS, Combination, as_points, coordinate_mean, heatmap_mean, normalised, to_original
 from ceph_core.inference.frames import Frame, placement
 from ceph_core.inference.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ceph_core.inference.member import Member, is_member, load_member
-from ceph_core.inference.outputs import heatmaps_of
+from ceph_core.inference.outputs import batch_for, heatmaps_of
 from ceph_core.landmarks import PROTOCOLS, Protocol
 
 
@@ -32,6 +35,14 @@ class Prediction:
     confidence: NDArray[np.float32]
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A film as the members see it: its (height, width) in original px, and its picture (H, W) uint8 on each canvas."""
+
+    size: tuple[int, int]
+    pictures: Mapping[Canvas, NDArray[np.uint8]]
+
+
 class Predictor:
     """Members, their weights and the rule that combines them.
 
@@ -40,7 +51,7 @@ class Predictor:
         weights: one positive number each; they are scaled to sum 1.
         combine: "single", "coordinate_mean" or "heatmap_mean".
         protocol: the landmarks' names and order.
-        device: where films are resampled and read.
+        device: where the networks are.
         manifest: what the ensemble folder says of itself, if it came from one.
     """
 
@@ -62,6 +73,7 @@ class Predictor:
         self.device = torch.device(device)
         self.manifest = manifest
         self.frames = tuple(Frame(member.canvas, member.codec) for member in members)
+        self.canvases = tuple(dict.fromkeys(member.canvas for member in members))
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Predictor":
@@ -98,28 +110,53 @@ class Predictor:
         """The landmarks of one film, (h, w) grey values."""
         return self.predict_batch([film])[0]
 
-    @torch.inference_mode()
-    def predict_batch(self, films: Sequence[NDArray[np.uint8]], batch: int = 8) -> list[Prediction]:
+    def predict_batch(self, films: Sequence[NDArray[np.uint8]], batch: int | None = None) -> list[Prediction]:
         """The landmarks of films (h, w) of any sizes, at most `batch` of them on the device at once."""
-        return [found for start in range(0, len(films), batch) for found in self._predict(films[start : start + batch])]
+        step = batch or batch_for(self.device)
+        chunks = (films[start : start + step] for start in range(0, len(films), step))
+        return [found for chunk in chunks for found in self.answer([self.show(film) for film in chunk])]
 
-    def _predict(self, films: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
-        # Each film is resampled once per canvas, not per member.
-        grey: dict[object, Tensor] = {}
-        for canvas in {member.canvas for member in self.members}:
-            grey[canvas] = torch.cat([resample(torch.from_numpy(film)[None, None].to(self.device), canvas) for film in films])
-        placements = [
-            placement(np.stack([fit_affine((film.shape[0], film.shape[1]), member.canvas) for film in films]), self.device)
-            for member in self.members
-        ]
-        maps = [heatmaps_of(member, grey[member.canvas]) for member in self.members]
+    def predict_files(
+        self, paths: Sequence[Path], progress: Progress, batch: int | None = None
+    ) -> Iterator[tuple[NDArray[np.uint8], Prediction]]:
+        """Each file's film and its landmarks, in order; threads decode and resample ahead of the networks.
+
+        A few films a thread and a batch are in memory.  From the first file that cannot be decoded on, no film is predicted
+        and the others are only read, to name every bad one.
+
+        Raises:
+            InputError: after the last film, every file that cannot be decoded.
+        """
+        reading = in_order(self._read, paths, lambda done, total: None)
+        done = 0
+        while chunk := list(islice(reading, batch or batch_for(self.device))):
+            found = self.answer([shown for _, shown in chunk])
+            done += len(chunk)
+            progress(done, len(paths))
+            yield from zip((film for film, _ in chunk), found, strict=True)
+
+    def _read(self, path: Path) -> tuple[NDArray[np.uint8], Shown]:
+        film = read_grey(path)
+        return film, self.show(film)
+
+    def show(self, film: NDArray[np.uint8]) -> Shown:
+        """A film (h, w) resampled once a canvas, on the CPU as the cache does it."""
+        return Shown((film.shape[0], film.shape[1]), {canvas: on_canvas(film, canvas) for canvas in self.canvases})
+
+    @torch.inference_mode()
+    def answer(self, films: Sequence[Shown]) -> list[Prediction]:
+        """The landmarks of films, all of them on the device at once."""
+        pictures = {canvas: torch.from_numpy(np.stack([film.pictures[canvas] for film in films]))[:, None] for canvas in self.canvases}
+        placed = {canvas: placement(np.stack([fit_affine(film.size, canvas) for film in films]), self.device) for canvas in self.canvases}
+        placements = [placed[member.canvas] for member in self.members]
+        maps = [heatmaps_of(member, pictures[member.canvas]) for member in self.members]
         decoded = [member.codec.decode(each) for member, each in zip(self.members, maps, strict=True)]
         confidence = coordinate_mean(torch.stack([each for _, each in decoded]), self.weights)
         if self.combine == "heatmap_mean":
             points = heatmap_mean(maps, self.frames, placements, self.weights)
         else:
             points = coordinate_mean(
-                torch.stack([to_original(each, placed) for (each, _), placed in zip(decoded, placements, strict=True)]), self.weights
+                torch.stack([to_original(each, at) for (each, _), at in zip(decoded, placements, strict=True)]), self.weights
             )
         return [Prediction(xy, sure) for xy, sure in zip(as_points(points), confidence.float().cpu().numpy(), strict=True)]
 

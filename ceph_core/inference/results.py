@@ -5,6 +5,8 @@ import csv
 import json
 import shutil
 import tempfile
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ceph_core.data.parallel import num_threads
 from ceph_core.inference import overlay
 from ceph_core.inference.predictor import Prediction
 from ceph_core.landmarks import Protocol
@@ -26,10 +29,13 @@ class ResultFolder:
         folder: where the files go; files of the same names are replaced, others stay.
         protocol: the landmarks' symbols and names.
         spacing_mm: mm per original px; None leaves mm empty (null in JSON).
+        overlays: draw a picture a film, in threads.
     """
 
-    def __init__(self, folder: Path, protocol: Protocol, spacing_mm: float | None) -> None:
-        self.folder, self.protocol, self.spacing_mm = folder, protocol, spacing_mm
+    def __init__(self, folder: Path, protocol: Protocol, spacing_mm: float | None, overlays: bool = True) -> None:
+        self.folder, self.protocol, self.spacing_mm, self.overlays = folder, protocol, spacing_mm, overlays
+        self._pool = ThreadPoolExecutor(num_threads())
+        self._drawing: deque[Future[None]] = deque()
         self._films: list[dict[str, Any]] = []
         self._names: set[str] = set()
 
@@ -39,9 +45,12 @@ class ResultFolder:
         return self
 
     def add(self, path: Path, film: NDArray[np.uint8], prediction: Prediction) -> None:
-        """One film's landmarks; draws its overlay."""
-        name = self._overlay_name(path)
-        overlay.write(self._fresh / name, overlay.draw(film, prediction.points_px, self.protocol.symbols))
+        """One film's landmarks; its overlay is drawn while others are predicted."""
+        name = self._overlay_name(path) if self.overlays else None
+        if name:
+            if len(self._drawing) >= 2 * num_threads():  # each holds its film
+                self._drawing.popleft().result()
+            self._drawing.append(self._pool.submit(self._draw, self._fresh / name, film, prediction.points_px))
         landmarks = []
         for symbol, words, (x, y), confidence in zip(
             self.protocol.symbols, self.protocol.names, prediction.points_px.tolist(), prediction.confidence.tolist(), strict=True
@@ -54,13 +63,19 @@ class ResultFolder:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         try:
             if kind is None:
+                for drawing in self._drawing:
+                    drawing.result()
                 self._write_tables()
                 self.folder.mkdir(exist_ok=True)
                 for file in sorted(self._fresh.iterdir()):
                     file.replace(self.folder / file.name)
         finally:
+            self._pool.shutdown(cancel_futures=True)
             with contextlib.suppress(FileNotFoundError):
                 shutil.rmtree(self._fresh)
+
+    def _draw(self, file: Path, film: NDArray[np.uint8], points_px: NDArray[np.float64]) -> None:
+        overlay.write(file, overlay.draw(film, points_px, self.protocol.symbols))
 
     def _write_tables(self) -> None:
         with (self._fresh / "points.csv").open("w", newline="", encoding="utf-8") as file:

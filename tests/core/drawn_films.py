@@ -9,7 +9,6 @@ import numpy as np
 from ceph_core.config import Config, SourceConfig, apply
 from ceph_core.data.films import TrainingData
 from ceph_core.data.records import CephDataset, CephRecord
-from ceph_core.data.splits import assign
 from ceph_core.landmarks import Protocol
 
 MARKS = Protocol("marks", ("D", "R", "C"), ("disc", "ring", "cross"))
@@ -60,4 +59,4 @@ def make(folder: Path, train: int = 10, validation: int = 4, missing: bool = Fal
         split = "train" if number < train else "validation" if number < train + validation else "test"
         records.append(CephRecord(f"{number:03d}", image, (SIDE, SIDE), points, (SPACING_MM, SPACING_MM), split=split))
     dataset = CephDataset("marks", folder, MARKS, tuple(records), same_radiograph=())
-    return TrainingData(dataset, assign(dataset, SourceConfig()), folder / "cache")
+    return TrainingData.of(dataset, SourceConfig(), folder / "cache")

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from ceph_core.commands import cache as command
-from ceph_core.data.cache import open_cache, purge, usage
+from ceph_core.data import duplicates
+from ceph_core.data.cache import open_cache, open_canvases, purge, usage
 from ceph_core.data.fingerprint import dataset_fingerprint, digests
-from ceph_core.data.imagefile import read_grey
+from ceph_core.data.imagefile import decode_grey, read_grey
 from ceph_core.data.phantom import write
 from ceph_core.data.records import CephDataset, CephRecord
 from ceph_core.errors import InputError
@@ -62,7 +63,7 @@ def test_images_equal_the_one_resampling_bit_for_bit(tmp_path):
 def test_a_second_opening_reads_no_film_and_order_and_canvas_have_their_own_files(tmp_path):
     records, counter = _records(tmp_path / "films"), Counter()
     open_cache(records, CANVAS, tmp_path / "cache", progress=counter)
-    assert counter.seen == [(done, 4) for done in range(1, 5)] * 2  # digests, then films
+    assert counter.seen == [(done, 4) for done in range(1, 5)]  # each film once, for digest and pixels
     again = Counter()
     open_cache(records, CANVAS, tmp_path / "cache", progress=again)
     assert again.seen == []
@@ -70,6 +71,26 @@ def test_a_second_opening_reads_no_film_and_order_and_canvas_have_their_own_file
     np.testing.assert_array_equal(backwards.images[::-1], open_cache(records, CANVAS, tmp_path / "cache").images)
     assert open_cache(records, Canvas(32, 32), tmp_path / "cache").images.shape == (4, 32, 32)
     assert len(usage(tmp_path / "cache")) == 3
+
+
+def test_one_decoding_feeds_every_size_and_the_search_for_doubles(tmp_path, monkeypatch):
+    records, decoded = _records(tmp_path / "films"), []
+
+    def counted(data, path):
+        decoded.append(path)
+        return decode_grey(data, path)
+
+    monkeypatch.setattr("ceph_core.data.cache.decode_grey", counted)
+    canvases = [Canvas(32, 32), CANVAS, Canvas(96, 64)]
+    at_once = open_canvases(records, canvases[:2], tmp_path / "cache", beside=[duplicates.SMALL])
+    assert sorted(decoded) == [record.image for record in records]
+    assert duplicates.find({record.film_id: record.image for record in records}, tmp_path / "cache") == ()
+    assert len(decoded) == len(records), "the doubles were looked for in what was kept"
+    both = open_canvases(records, canvases[1:], tmp_path / "cache")
+    assert len(decoded) == 2 * len(records), "only the canvas that was missing was built"
+    for images, canvas in zip([*at_once, *both], [*canvases[:2], None, *canvases[1:]], strict=True):
+        if canvas is not None:
+            np.testing.assert_array_equal(images, open_cache(records, canvas, tmp_path / f"alone {canvas.height}").images)
 
 
 def test_a_changed_film_is_seen_even_at_equal_size_and_age(tmp_path):
@@ -174,15 +195,17 @@ def test_purge_removes_drawn_films_and_nothing_of_others(tmp_path):
 
 def test_limit_from_the_environment(tmp_path, monkeypatch):
     records = _records(tmp_path / "films")
-    for given, match in (("many", "CEPH_CACHE_GB: 'many' must be a number of GB above 0"), ("-1", "above 0"), ("1e-6", "need 8.19e-06 GB")):
+    for given, match in (("many", "CEPH_CACHE_GB: 'many' must be a number of GB above 0"), ("-1", "above 0"), ("1e-6", "need 8.32e-06 GB")):
         monkeypatch.setenv("CEPH_CACHE_GB", given)
         with pytest.raises(InputError, match=match):
             open_cache(records, CANVAS, tmp_path / "cache")
 
 
-def test_two_at_once_build_once(tmp_path):
+@pytest.mark.parametrize("known", [True, False])
+def test_two_at_once_build_once(tmp_path, known):
     records, cache_dir = _records(tmp_path / "films"), tmp_path / "cache"
-    digests([record.image for record in records], cache_dir)
+    if known:
+        digests([record.image for record in records], cache_dir)
     counters, images = [Counter(), Counter()], {}
 
     def work(which):

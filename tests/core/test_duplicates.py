@@ -49,7 +49,7 @@ def test_strangers_stay_strangers_and_copies_of_copies_are_all_listed(tmp_path):
     films |= {"40": _jpeg(films["03"]), "41": _contrast(films["03"]), "00b": films["29"]}
     for name, film in films.items():
         cv2.imwrite(str(tmp_path / f"{name}.png"), film)
-    found = duplicates.find({name: tmp_path / f"{name}.png" for name in reversed(films)})
+    found = duplicates.find({name: tmp_path / f"{name}.png" for name in reversed(films)}, tmp_path / "cache")
     assert found == (("00b", "29"), ("03", "40"), ("03", "41"), ("40", "41"))
 
 
@@ -67,18 +67,18 @@ def test_a_thousand_films_are_compared_at_once(monkeypatch):
     assert time.perf_counter() - start < 5
 
 
-def test_no_films_no_pairs():
-    assert duplicates.find({}) == ()
+def test_no_films_no_pairs(tmp_path):
+    assert duplicates.find({}, tmp_path) == ()
 
 
 @pytest.mark.real
-def test_the_known_pairs_of_isbi2015_are_found_and_no_other():
+def test_the_known_pairs_of_isbi2015_are_found_and_no_other(tmp_path):
     if "CEPH_DATA_ROOT" not in os.environ:
         pytest.skip("CEPH_DATA_ROOT is not set: the folder that holds isbi2015/")
     root = Path(os.environ["CEPH_DATA_ROOT"]) / "isbi2015"
     with (root / "same_radiograph.csv").open() as file:
         known = {tuple(sorted((line["id"], line["same_as"]))) for line in csv.DictReader(file)}
     dataset = read(SourceConfig(root=root, spacing_mm=0.3), Path("unused"))
-    found = duplicates.find({record.film_id: record.image for record in dataset.records})
+    found = duplicates.find({record.film_id: record.image for record in dataset.records}, tmp_path)
     assert set(found) == known
     assert len(found) == len(known) == 23

@@ -35,7 +35,9 @@ from ceph_core.inference import (
 from ceph_core.inference.device import device_for
 from ceph_core.inference.ensemble import heatmap_mean, normalised
 from ceph_core.inference.evaluate import mean_shape, readers, score, tier
+from ceph_core.inference.fold import folded
 from ceph_core.inference.frames import Frame, common, largest, move, placement
+from ceph_core.inference.half import TOLERANCE_PX, moved_px
 from ceph_core.landmarks import ISBI19, Protocol
 from ceph_core.metrics import summarize
 
@@ -85,6 +87,69 @@ def test_a_batch_of_mixed_sizes_equals_one_film_at_a_time() -> None:
     for film, together in zip(films, predictor.predict_batch(films, batch=2), strict=True):
         assert np.allclose(predictor.predict(film).points_px, together.points_px, atol=1e-4)
     assert predictor.predict_batch([]) == []
+
+
+def trained_like(seed: int = 0) -> nn.Module:
+    """An untrained HRNet whose norms do something."""
+    torch.manual_seed(seed)
+    net = models.build(config_of(64).model, 19)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values, low, high in (
+                (module.running_mean, -0.2, 0.2),
+                (module.running_var, 0.5, 2),
+                (module.weight, 0.5, 2),
+                (module.bias, -1, 1),
+            ):
+                assert isinstance(values, Tensor)
+                nn.init.uniform_(values, low, high)
+    return net.eval().requires_grad_(False)
+
+
+def test_a_folded_network_answers_as_before_and_the_member_keeps_its_weights() -> None:
+    net = trained_like()
+    member = make_member(config_of(64), Canvas(64, 64), net, 19)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in net.modules()) > 60
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in member.fast.modules())
+    film = torch.rand(2, 1, 64, 64) * 255
+    slow, fast = net(film), member.fast(film)
+    assert (slow - fast).abs().max() < 1e-4 * slow.abs().max()
+    points = [member.codec.decode(member.codec.activate(raw))[0] for raw in (slow, fast)]
+    assert (points[0] - points[1]).abs().max() < 0.01
+    assert all(torch.equal(value, before[name]) for name, value in member.net.state_dict().items())
+
+
+class Shared(nn.Module):
+    """Norms that must not be folded: one beside another reader of its convolution, one whose convolution runs twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.plain = (nn.Conv2d(1, 1, 3, padding=1) for _ in range(3))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(1) for _ in range(4))
+        for norm in self.norms:
+            nn.init.uniform_(norm.running_mean, 1, 2)
+
+    def forward(self, film: Tensor) -> Tensor:
+        one = self.one(film)
+        twice = self.norms[1](self.two(self.norms[0](one) + one)) + self.norms[2](self.two(film))
+        folds: Tensor = self.norms[3](self.plain(twice))
+        return folds
+
+
+def test_a_norm_is_folded_only_where_it_alone_reads_a_convolution() -> None:
+    net, film = Shared().eval(), torch.rand(1, 1, 32, 32)
+    fast = folded(net, film)
+    assert [isinstance(norm, nn.Identity) for norm in fast.get_submodule("norms").children()] == [False, False, False, True]
+    assert torch.allclose(net(film), fast(film), atol=1e-5)
+
+
+def test_half_precision_is_refused_where_it_moves_points() -> None:
+    member, hrnet = dot_member(96, 2), make_member(config_of(64), Canvas(64, 64), trained_like(), 19)
+    cpu = torch.device("cpu")
+    assert member.half is None and hrnet.half is None, "none on a CPU"
+    assert moved_px(member.fast, member.codec, member.canvas, cpu, torch.bfloat16) == 0, "pooling stays in full precision"
+    assert moved_px(hrnet.fast, hrnet.codec, hrnet.canvas, cpu, torch.bfloat16) > TOLERANCE_PX
 
 
 def test_member_outputs_on_cached_films_equal_the_predictor_s() -> None:

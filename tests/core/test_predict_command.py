@@ -12,9 +12,13 @@ import torch
 from ceph_core import commands, models
 from ceph_core.__main__ import main
 from ceph_core.config import Config, apply
+from ceph_core.data.imagefile import read_grey
+from ceph_core.data.parallel import num_threads
 from ceph_core.geometry import Canvas
 from ceph_core.inference import Predictor, make_manifest, make_member, overlay, save_member, write_manifest
+from ceph_core.inference import predictor as module
 from ceph_core.inference.export import drawn_film
+from ceph_core.inference.outputs import batch_for
 from ceph_core.landmarks import ISBI19
 
 
@@ -86,13 +90,47 @@ def test_every_problem_is_told_at_once_and_nothing_is_written(
     assert capsys.readouterr().err.count("error: ") == 2
 
 
+def test_bad_films_are_all_named_wherever_they_stand_and_nothing_is_written(
+    model: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(2, 24):
+        (films / f"film {number:02d}.png").write_bytes((films / "film 0.png").read_bytes()[: 900 if number in (12, 23) else None])
+    assert main(["predict", "--model", str(model), str(films), "--out", str(tmp_path / "out")]) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 2 and "film 12.png" in errors[0] and "film 23.png" in errors[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["films"], "what was predicted before the first bad one is gone"
+
+
+def test_films_are_decoded_once_and_a_bounded_number_ahead(
+    model: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2, 60):
+        (films / f"film {number:02d}.png").write_bytes((films / f"film {number % 2}.png").read_bytes())
+    decoded: list[Path] = []
+
+    def counted(path: Path) -> np.ndarray:
+        decoded.append(path)
+        return read_grey(path)
+
+    monkeypatch.setattr(module, "read_grey", counted)
+    files = sorted(films.glob("*.png"))
+    ahead, predictor = [], Predictor.load(model)
+    for number, (film, _) in enumerate(predictor.predict_files(files, lambda done, total: None), start=1):
+        ahead.append(len(decoded) - number)
+        assert film.shape == ((120, 100), (90, 130))[int(files[number - 1].stem.split()[1]) % 2], "answers come in the order asked"
+    assert sorted(decoded) == files and max(ahead) <= batch_for(predictor.device) + 2 * num_threads()
+    assert main(["predict", "--model", str(model), str(films), "--out", str(tmp_path / "out"), "--no-overlays"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["points.csv", "points.json"]
+    assert json.loads((tmp_path / "out" / "points.json").read_text())["films"][0]["overlay"] is None
+
+
 def test_an_interruption_leaves_nothing_and_exits_with_130(
     model: Path, films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Predictor, "predict", interrupted)
+    monkeypatch.setattr(Predictor, "answer", interrupted)
     assert main(["predict", "--model", str(model), str(films), "--out", str(tmp_path / "out")]) == 130
     assert sorted(path.name for path in tmp_path.iterdir()) == ["films"]
 
