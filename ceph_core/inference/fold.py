@@ -10,6 +10,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from ceph_core.models import LandmarkNet
+
 
 class _Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts how often each tensor is read by an operation; outputs are kept, so that no two share an id."""
@@ -57,4 +59,7 @@ def folded(net: nn.Module, film: Tensor) -> nn.Module:
             assert isinstance(conv, nn.Conv2d)
             made.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
             made.set_submodule(name, nn.Identity())
+    if isinstance(made, LandmarkNet):  # its head takes the convolution's weight apart, which no hook sees
+        convolution, norm, activation = made.mix
+        made.mix = nn.Sequential(fuse_conv_bn_eval(convolution, norm), nn.Identity(), activation)  # type: ignore[arg-type, type-var]
     return made.to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -48,10 +48,19 @@ class LandmarkNet(nn.Module):
         branches = self.backbone((film - self.grey_mean) / self.grey_std)
         convolution, normalise, activate = self.mix
         weights = convolution.weight.split(self._branch_channels, dim=1)  # type: ignore[operator]
-        mixed, *coarser = [functional.conv2d(branch, weight) for branch, weight in zip(branches, weights, strict=True)]
-        for branch in coarser:
-            mixed = mixed + functional.interpolate(branch, size=mixed.shape[-2:], mode="bilinear", align_corners=False)
-        out: Tensor = self.shuffle(self.maps(activate(normalise(mixed))))
+        mixed = functional.conv2d(branches[0], weights[0], convolution.bias)  # type: ignore[arg-type]
+        for branch, weight in zip(branches[1:], weights[1:], strict=True):
+            coarse = functional.conv2d(branch, weight)
+            mixed = mixed + functional.interpolate(coarse, size=mixed.shape[-2:], mode="bilinear", align_corners=False)
+        features = activate(normalise(mixed))
+        if not self.training and torch.is_autocast_enabled(film.device.type):
+            # Eight bits of logits blur a peak: in bf16 they move a small network's points by 0.10 mm on average, float32 maps by 0.03.
+            with torch.autocast(film.device.type, enabled=False):
+                return self._on_grid(features.float())
+        return self._on_grid(features)
+
+    def _on_grid(self, features: Tensor) -> Tensor:
+        out: Tensor = self.shuffle(self.maps(features))
         return out
 
 

@@ -43,6 +43,13 @@ def test_branches_mixed_at_their_own_strides_are_the_concatenated_ones() -> None
             assert torch.allclose(gradients[name], weight.grad, rtol=1e-6, atol=1e-8 * float(weight.grad.abs().max())), name
 
 
+def test_half_precision_answers_in_float32_where_it_evaluates() -> None:
+    net = build(SMALL, 5)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert net.train()(torch.zeros(2, 1, 64, 64)).dtype == torch.bfloat16
+        assert net.eval()(torch.zeros(2, 1, 64, 64)).dtype == torch.float32
+
+
 def test_building_follows_torch_s_generator() -> None:
     states = []
     for _ in range(2):
