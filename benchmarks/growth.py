@@ -3,6 +3,8 @@
 Made-up curves through the real policy, ledger, study, TensorBoard, disk limit, tables and terminal, in simulated time: two places,
 one-second epochs, ten ticks a second, twenty epochs a trial of which the rungs let most have two or five.  Every search is a process
 of its own.  What a trial itself writes (a small state, its reports) is written too, for the disk's sake, and not counted.
+
+Then the real `run_search.py` over the same trials whose epochs take no time at all: everything a trial costs with Ray's part in it.
 """
 
 import gc
@@ -24,7 +26,8 @@ from ceph_core.training.checkpoint import STATE_FILE
 from search.bookkeeping import Bookkeeping
 from search.cost import Timetable
 from search.live import LiveView
-from search.records import Event, Ledger, RunFolder, create
+from search.records import Event, Ledger, RunFolder, create, read_events
+from tests.app.driving import driver, write_space
 from tests.search.simulated import Clock, made_up_space, simulate
 
 SIZES, QUICK_SIZES = (10, 100, 1000), (5, 10)
@@ -77,7 +80,8 @@ def main() -> None:
         for size in sizes:
             measured[size].append(in_own_process(size))
             print(f"round {number + 1}/{rounds}: {size} trials, {measured[size][-1]['wall_ms']:.1f} ms a trial", file=sys.stderr)
-    publish("growth", tables(measured), args.quick)
+    through_ray = [ray_search(size) for size in (QUICK_SIZES[:1] if args.quick else SIZES)]
+    publish("growth", {**tables(measured), "Through Ray: epochs that take no time, two places": through_ray}, args.quick)
 
 
 def in_own_process(size: int) -> dict[str, Any]:
@@ -147,6 +151,33 @@ def one_search(size: int) -> dict[str, Any]:
             "open_s": open_s,
             **{part: 1e3 * meter.seconds[part] / size for part in PARTS},
         }
+
+
+def ray_search(size: int) -> dict[str, Any]:
+    """The real driver, from the first trial's end to the last one's."""
+    with tempfile.TemporaryDirectory() as folder:
+        space = write_space(Path(folder), budget={"trials": size}, **SPACE)
+        run = Path(folder) / "run"
+        with driver("run_search.py", "--space", space, "--profile", "cpu", "--out", run, log=Path(folder) / "log") as live:
+            while num_ended(run) < size:
+                assert live.process.poll() is None, live.said()
+                time.sleep(0.5)
+            status = Path(f"/proc/{live.process.pid}/status").read_text()
+            memory_kb = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+        ends = [event["time"] for event in read_events(run) if event["event"] == "end"][:size]
+        late = ends[-max(2, size // 10) :]
+        return {
+            "trials": size,
+            "wall, ms a trial": 1e3 * (ends[-1] - ends[0]) / (size - 1),
+            "the last tenth of them": 1e3 * (late[-1] - late[0]) / (len(late) - 1),
+            "driver memory, MB": memory_kb / 1e3,
+        }
+
+
+def num_ended(run: Path) -> int:
+    """Trials that have ended, without parsing the ledger: the driver is being timed."""
+    ledger = run / "ledger.jsonl"
+    return ledger.read_bytes().count(b'{"event": "end"') if ledger.exists() else 0
 
 
 class TrialFiles:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")  # the searcher hands out no more than there are places: start them at once
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old output keeps quiet at verbose=0
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 

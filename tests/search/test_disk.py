@@ -1,10 +1,14 @@
+import random
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
 
 from ceph_core.training.checkpoint import STATE_FILE
 from search.disk import Disk
 from search.policy import Policy
-from search.records import Ledger, RunFolder, create
-from tests.search.simulated import NO_LIMIT, made_up_space
+from search.records import Event, Ledger, RunFolder, create
+from tests.search.simulated import NO_LIMIT, Clock, Killed, made_up_space, simulate
 
 STATE_BYTES = 10_000
 
@@ -69,3 +73,38 @@ def test_files_may_vanish_while_they_are_counted(tmp_path, monkeypatch):
         policy = _searched(run.path, ledger, [2.0])
         monkeypatch.setattr(Path, "lstat", vanished)
         assert Disk(run, policy, 1.0, print).tidy() == []
+
+
+@pytest.mark.parametrize("limit_bytes", [10**9, 60_000])
+def test_what_is_counted_equals_a_walk(tmp_path, limit_bytes):
+    """At every end, over a resume, while the trial that ended last still writes; with checkpoints being removed and without."""
+    run = create(tmp_path / "run", {})
+    space = made_up_space(budget={"trials": 30})
+
+    def begin(ledger: Ledger, stop_after: int | None) -> None:
+        rng = random.Random(0)
+        ended: list[str] = []
+
+        def on_event(event: Event) -> None:
+            folder, board = run.trial_dir(event["trial"]), run.tensorboard_dir(event["trial"])
+            for place in (folder, board):
+                place.mkdir(parents=True, exist_ok=True)
+                (place / f"{event['event']}{event.get('epoch', '')}").write_bytes(bytes(rng.randrange(100)))
+            (folder / STATE_FILE).write_bytes(bytes(rng.randrange(STATE_BYTES)))
+            if event["event"] == "end":
+                ended.append(event["trial"])
+                (run.trial_dir(ended[-2 if len(ended) > 1 else -1]) / "late").write_bytes(bytes(500))
+                disk.tidy()
+                walked = sum(path.stat().st_size for path in run.path.rglob("*") if path.is_file())
+                assert disk._sizes.total(policy.trials, policy.running) == walked
+
+        policy = Policy(space, ledger, 0, 2, NO_LIMIT, Clock(), [on_event])
+        disk = Disk(run, policy, limit_bytes / 1e9, lambda said: None)
+        with suppress(Killed):
+            simulate(policy, stop_after=stop_after)
+
+    for stop_after in (40, None):
+        with Ledger(run.path) as ledger:
+            begin(ledger, stop_after)
+    assert len(list(run.path.glob("trials/*"))) == 30
+    assert (len(_kept(run)) == 30) == (limit_bytes == 10**9)

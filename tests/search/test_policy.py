@@ -1,6 +1,8 @@
 import json
 import math
 import random
+from collections import Counter
+from contextlib import suppress
 
 import pytest
 
@@ -10,7 +12,7 @@ from search.policy import Policy
 from search.records import Event, Ledger
 from search.rungs import Action
 from search.space import Space
-from tests.search.simulated import NO_LIMIT, Clock, decided, made_up_space, search
+from tests.search.simulated import NO_LIMIT, Clock, Killed, decided, made_up_space, search, simulate
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB'
 
@@ -66,6 +68,33 @@ def test_baseline_is_first_and_never_stopped(tmp_path):
     assert policy.trials["t0000"].values == worst
     assert policy.ranking()[0].trial != "t0000"
     assert [state.trial for state in policy.candidates()] == ["t0000", *[state.trial for state in policy.ranking()[:2]]]
+
+
+@pytest.mark.parametrize("fail", ["", "raise:augment.strength>1.2", "nan:augment.strength>1.2"])
+def test_what_is_kept_up_to_date_equals_what_the_trials_add_up_to(tmp_path, fail):
+    """Ranking, those that run, counts and the time left; after every report and over a resume."""
+
+    def check(policy: Policy) -> None:
+        states = list(policy.trials.values())
+        ranked = [state for state in states if state.value_mm is not None and state.status != "failed"]
+        assert policy.ranking() == sorted(ranked, key=lambda state: (state.value_mm, state.number))
+        best = policy.ranking()[: policy.space.promotion.candidates]
+        assert policy.candidates() == [*(state for state in ranked if state.is_baseline and state not in best), *best]
+        assert list(policy.running.values()) == [state for state in states if state.status == "running"]
+        assert policy.num_ended == Counter(state.status for state in states if state.status != "running")
+        past = [policy.cost.seconds(state.config, 0, state.epoch) for state in states if state.status != "running"]
+        live = [policy.cost.seconds(state.config, state.epoch) for state in policy.running.values()]
+        if past and live and None not in past:
+            to_come = sum(past) / len(past) * (policy.space.budget.trials - len(states))
+            assert policy.remaining_s() == pytest.approx(max(*live, 0.0, (sum(live) + to_come) / policy.workers))
+
+    for stop_after in (25, None):
+        with Ledger(tmp_path) as ledger:
+            policy = Policy(made_up_space(), ledger, 3, 2, NO_LIMIT, Clock())
+            check(policy)
+            with suppress(Killed):
+                simulate(policy, fail=fail, stop_after=stop_after, on_tick=lambda policy=policy: check(policy))
+            check(policy)
 
 
 def test_failures_do_not_stop_the_search(tmp_path):

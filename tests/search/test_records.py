@@ -150,6 +150,24 @@ def test_tables_say_what_the_ledger_says(tmp_path: Path) -> None:
     assert set(trials["param/schedule"]) == {"small-flat", "small-progressive"}
 
 
+def test_tables_written_on_the_way_equal_those_of_the_whole_ledger(tmp_path: Path) -> None:
+    """Cut anywhere, also within a line: what is half there is read when it is whole."""
+    run = draw_run(tmp_path, trials=6, promoted=False)
+    whole = run.ledger_path.read_bytes()
+    expected = records.load(run.path)
+    tables = records.Tables(run)
+    for cut in (0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 40, len(whole)):
+        run.ledger_path.write_bytes(whole[:cut])
+        tables.write()
+        assert len(pd.read_parquet(run.curves_path)) == sum(
+            line.startswith(b'{"event": "report"') for line in whole[:cut].splitlines(True) if line.endswith(b"\n")
+        )
+    loaded = records.load(run.path)
+    pd.testing.assert_frame_equal(loaded.trials, expected.trials)
+    pd.testing.assert_frame_equal(loaded.curves, expected.curves)
+    assert pd.read_parquet(run.trials_path).attrs["ledger_bytes"] == len(whole)
+
+
 def test_tables_older_than_the_ledger_are_not_used(tmp_path: Path) -> None:
     run = begun(tmp_path)
     with_one_report(run)

@@ -1,5 +1,6 @@
 import copy
 
+import optuna
 import pytest
 from curves import BASELINE, SPACE, search
 
@@ -9,6 +10,7 @@ from search.history import Outcome, Trial
 from search.rungs import Rungs
 from search.sampler import Sampler
 from search.space.knobs import Knob, active
+from search.told import Told, quiet_optuna
 
 CONDITIONAL = (
     Knob("loss", "categorical", choices=("mse", "wing")),
@@ -56,6 +58,34 @@ def test_replay_proposes_what_an_unbroken_run_would(name, knobs):
     assert resumed.ask(15) == running[1]
     assert live(new(), 0, 14) == before
     assert live(resumed, 16, 18) == live(unbroken, 16, 18)
+
+
+@pytest.mark.parametrize("knobs", [SPACE, CONDITIONAL], ids=["plain", "conditional"])
+@pytest.mark.parametrize("name", ["tpe", GP])
+def test_what_is_kept_between_proposals_changes_none(name, knobs, monkeypatch):
+    """Against a study of Optuna's own, filled anew at every proposal; outcomes arrive late and out of order, and a resume comes between."""
+
+    def proposed() -> list[dict]:
+        sampler = Sampler(knobs, name=name, startup_trials=4, seed=3)
+        found = live(sampler, 0, 9)
+        found += [sampler.ask(number) for number in range(9, 12)]
+        sampler.tell(11, Outcome("infeasible"))
+        sampler.tell(9, Outcome("complete", 9.0))
+        found += live(sampler, 12, 15)
+        resumed = Sampler(knobs, name=name, startup_trials=4, seed=3)
+        resumed.replay(sampler.trials)
+        resumed.tell(10, Outcome("stopped", 1.0))
+        return found + live(resumed, 15, 18)
+
+    def afresh(sampler: Sampler) -> optuna.Study:
+        with quiet_optuna():
+            study = optuna.create_study()
+            study.add_trials(Told(sampler._distributions, sampler.stopped_as, sampler.name == "gp").trials(sampler.trials))
+        return study
+
+    kept = proposed()
+    monkeypatch.setattr(Sampler, "_study", afresh)
+    assert proposed() == kept
 
 
 @pytest.mark.parametrize("name", NAMES)
