@@ -217,10 +217,13 @@ def _train(out: Path, training: Training) -> Path:
 
 def _line(config: Config, result: EpochResult) -> str:
     area = (result.image_size / config.data.image_size) ** 2
+    validation = "not validated"
+    if result.validated:
+        validation = f"validation MRE {result.val.mre_mm:.2f} mm, SDR@2 {result.val.sdr_2mm:.0f} %"
     left = result.seconds / area * area_epochs(config, result.epoch)
     return (
-        f"epoch {result.epoch}/{config.train.epochs}: loss {result.train_loss:.4f}, validation MRE {result.val.mre_mm:.2f} mm, "
-        f"SDR@2 {result.val.sdr_2mm:.0f} % ({result.image_size} px, batch {result.batch_size}, {result.seconds:.1f} s, "
+        f"epoch {result.epoch}/{config.train.epochs}: loss {result.train_loss:.4f}, {validation} "
+        f"({result.image_size} px, batch {result.batch_size}, {result.seconds:.1f} s, "
         f"{result.films_per_s:.1f} films/s); about {duration(left)} left"
     )
 

@@ -76,7 +76,8 @@ class LiveView:
             self.say(f"{event['trial']} {event['status']}: {event['reason']}")
         elif kind == "report" and self._live is None:
             mre = event["val_mre_mm"]
-            shown = "no value" if mre is None or not math.isfinite(mre) else f"{mre:.2f} mm, SDR@2 {event['val_sdr_2mm']:.0f} %"
+            missing = "no value" if event.get("validated", True) else f"loss {event['train_loss']:.4f}, not validated"
+            shown = missing if mre is None or not math.isfinite(mre) else f"{mre:.2f} mm, SDR@2 {event['val_sdr_2mm']:.0f} %"
             self.say(f"{event['trial']} epoch {event['epoch']}: {shown} ({event['seconds']:.1f} s, {event['image_size']:.0f} px)")
 
     def line(self, policy: Policy) -> str:

@@ -134,8 +134,8 @@ class Policy:
         """
         state = self.trials[trial]
         epoch, total = int(figures["epoch"]), state.config.train.epochs
-        value = figures.get("val_mre_mm")
-        decision = self.rungs.report(trial, epoch, total, value, protected=state.is_baseline)
+        value, validated = figures.get("val_mre_mm"), bool(figures.get("validated", True))
+        decision = self.rungs.report(trial, epoch, total, value, protected=state.is_baseline, validated=validated)
         action, reason = decision.action, decision.reason
         is_done = epoch >= total and action is Action.CONTINUE
         # The baseline is every table's yardstick: the clock of the search does not cut it, only the end of the run.
@@ -146,7 +146,7 @@ class Policy:
         fields = {key: item for key, item in figures.items() if key != "epoch"}
         entry = {"event": "report", "trial": trial, "epoch": epoch, **fields, "rung": decision.rung, "decision": verdict}
         if self._write(entry):
-            self._take(state, epoch, value)
+            self._take(state, epoch, value, validated)
             self.cost.observe(state.config, int(figures["image_size"]), float(figures["seconds"]))
             self._notify(entry)
         if is_done:
@@ -240,8 +240,9 @@ class Policy:
         self._write(entry)
         self._notify(entry)
 
-    def _take(self, state: TrialState, epoch: int, value_mm: float | None) -> None:
-        self.sampler.report(state.number, epoch, state.config.train.epochs, value_mm)
+    def _take(self, state: TrialState, epoch: int, value_mm: float | None, validated: bool) -> None:
+        if validated:
+            self.sampler.report(state.number, epoch, state.config.train.epochs, value_mm)
         state.epoch = max(state.epoch, epoch)
         if value_mm is not None and math.isfinite(value_mm):
             self._unrank(state)
@@ -340,8 +341,9 @@ class Policy:
 
     def _replay_report(self, state: TrialState, event: Event) -> None:
         total = state.config.train.epochs
-        self.rungs.report(state.trial, event["epoch"], total, event["val_mre_mm"], protected=state.is_baseline)
-        self._take(state, event["epoch"], event["val_mre_mm"])
+        value, validated = event["val_mre_mm"], event.get("validated", True)
+        self.rungs.report(state.trial, event["epoch"], total, value, protected=state.is_baseline, validated=validated)
+        self._take(state, event["epoch"], value, validated)
         self.cost.observe(state.config, int(event["image_size"]), float(event["seconds"]))
 
     def _settle(self, state: TrialState, reports: Sequence[Event]) -> None:

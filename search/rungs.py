@@ -2,7 +2,8 @@
 
 A rung is a share of a trial's own epochs, so that trials of different length meet at comparable points.  The rule, whole:
 
-- A report without a finite value fails the trial there and then.
+- A report of a validated epoch without a finite value fails the trial there and then.
+- Not every epoch of a long run is validated; those at which trials are judged always are.
 - A trial is judged at its first report at or beyond a rung's epoch, by that report's value (not by its best so far: each
   trial has had the same share of its schedule, and a lucky early epoch should not carry a trial past later rungs).
 - It goes on if its rank among all values recorded at that rung, its own among them, is at most max(1, ceil(n / factor)).
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ceph_core.errors import InputError
+from ceph_core.training.plan import epoch_of_share
 
 
 class Action(Enum):
@@ -37,13 +39,17 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Report:
-    """One line of the ledger: a trial's validation MRE after an epoch (counted from 1); None or NaN if it has none."""
+    """One line of the ledger: a trial's validation MRE after an epoch (counted from 1); None or NaN if it has none.
+
+    An epoch that was not `validated` has none to have.
+    """
 
     trial: str
     epoch: int
     total_epochs: int
     value_mm: float | None
     protected: bool = False
+    validated: bool = True
 
 
 @dataclass(frozen=True)
@@ -116,12 +122,13 @@ class Rungs:
 
         Where two rungs of a short trial fall on one epoch, the higher keeps it: its share is nearer to the epoch's own.
         """
-        # A hair of slack: 0.1 * 30 computed as 3.0000000000000004 must not become 4.
-        epochs = {rung: max(1, math.ceil(level.fraction * total_epochs - 1e-9)) for rung, level in enumerate(self._rungs)}
+        epochs = {rung: epoch_of_share(level.fraction, total_epochs) for rung, level in enumerate(self._rungs)}
         highest = {epoch: rung for rung, epoch in epochs.items()}
         return {rung: epoch for epoch, rung in highest.items() if epoch < total_epochs}
 
-    def report(self, trial: str, epoch: int, total_epochs: int, value_mm: float | None, protected: bool = False) -> Decision:
+    def report(
+        self, trial: str, epoch: int, total_epochs: int, value_mm: float | None, protected: bool = False, validated: bool = True
+    ) -> Decision:
         """Judge a trial by its validation MRE (mm) after `epoch` of `total_epochs`.
 
         The same epoch reported again (a trial that resumed from a checkpoint) gets the decision it got, whatever its value
@@ -133,7 +140,7 @@ class Rungs:
         if course.end is not None:
             return course.end
         course.epoch = epoch
-        decision = self._judge(course, Report(trial, epoch, total_epochs, value_mm, protected))
+        decision = self._judge(course, Report(trial, epoch, total_epochs, value_mm, protected, validated))
         if decision.action is not Action.CONTINUE:
             course.end = decision
         if decision.rung is not None or course.end is not None:
@@ -142,7 +149,7 @@ class Rungs:
 
     def replay(self, reports: Iterable[Report]) -> list[Decision]:
         """Feed reports in the ledger's order; these rungs then equal those that first saw them."""
-        return [self.report(line.trial, line.epoch, line.total_epochs, line.value_mm, line.protected) for line in reports]
+        return [self.report(line.trial, line.epoch, line.total_epochs, line.value_mm, line.protected, line.validated) for line in reports]
 
     def state(self) -> tuple[tuple[tuple[str, float], ...], ...]:
         """Every recorded (trial, value in mm) by rung, in order of arrival."""
@@ -163,6 +170,8 @@ class Rungs:
         return max(1, math.ceil(recorded / self.reduction_factor - 1e-9))
 
     def _judge(self, course: _Course, report: Report) -> Decision:
+        if not report.validated:
+            return self._look_again(course, report, f"epoch {report.epoch}: not validated")
         if report.value_mm is None or not math.isfinite(report.value_mm):
             given = "no value" if report.value_mm is None else f"value {report.value_mm}"
             return Decision(Action.FAIL, None, f"epoch {report.epoch}: {given} reported; the training diverged or did not validate")
@@ -170,7 +179,7 @@ class Rungs:
         if report.epoch >= report.total_epochs:
             return Decision(Action.CONTINUE, None, f"epoch {report.epoch}: {report.value_mm:.2f} mm")
         if not reached:
-            return self._look_again(course, report)
+            return self._look_again(course, report, f"epoch {report.epoch}: {report.value_mm:.2f} mm")
         course.rung = rung = max(reached)
         course.rung_value_mm = report.value_mm
         level = self._rungs[rung]
@@ -186,9 +195,9 @@ class Rungs:
             reason += "; goes on all the same, being the baseline"
         return Decision(Action.CONTINUE if passes or report.protected else Action.STOP, rung, reason)
 
-    def _look_again(self, course: _Course, report: Report) -> Decision:
+    def _look_again(self, course: _Course, report: Report, said: str) -> Decision:
         """Between rungs: whether the trial's place at the rung it passed last still goes on."""
-        stays = Decision(Action.CONTINUE, None, f"epoch {report.epoch}: {report.value_mm:.2f} mm")
+        stays = Decision(Action.CONTINUE, None, said)
         if course.rung < 0 or report.protected:
             return stays
         ranked = self._rungs[course.rung].ranked_mm

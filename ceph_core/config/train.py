@@ -27,6 +27,9 @@ class TrainConfig(Frozen):
     )
     channels_last: bool = Field(True, description="NHWC memory format")
     compile: bool = Field(False, description="torch.compile the network (pays on long GPU runs)")
+    validations: int = Field(
+        50, ge=1, le=10_000, description="validations of a run, spread evenly over its epochs; rungs and the last epoch have theirs besides"
+    )
     workers: int | None = Field(None, ge=0, le=64, description="loader processes (unset: none on a CPU, up to 4 beside a GPU)")
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order and augmentation")
 

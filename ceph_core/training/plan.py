@@ -1,5 +1,6 @@
 """What each epoch trains on: a pure function of configuration, epoch and feedback.  The trainer carries plans out."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +16,12 @@ class Feedback:
     Attributes:
         film_ids: training films, in data-set order.
         num_landmarks: K.
+        marks: shares of the run at which trials are compared (rungs).
     """
 
     film_ids: tuple[str, ...]
     num_landmarks: int
+    marks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class EpochPlan:
         film_ids: films in the order they are shown.
         landmark_weights: (K,) weight of each landmark in the loss.
         sigma_px: (K,) standard deviation of each target, input px.
+        validates: whether the epoch ends with a validation.
     """
 
     size: int
@@ -40,6 +44,7 @@ class EpochPlan:
     film_ids: tuple[str, ...]
     landmark_weights: tuple[float, ...]
     sigma_px: tuple[float, ...]
+    validates: bool
 
     @property
     def num_steps(self) -> int:
@@ -98,7 +103,22 @@ def plan(config: Config, epoch: int, feedback: Feedback) -> EpochPlan:
         film_ids=tuple(feedback.film_ids[i] for i in order),
         landmark_weights=(1.0,) * feedback.num_landmarks,
         sigma_px=(config.heatmap.sigma_rel * size,) * feedback.num_landmarks,
+        validates=is_validated(config, epoch, feedback.marks),
     )
+
+
+def epoch_of_share(share: float, epochs: int) -> int:
+    """The epoch of a run by whose end this share of it is over."""
+    # A hair of slack: 0.1 * 30 computed as 3.0000000000000004 must not become 4.
+    return max(1, math.ceil(share * epochs - 1e-9))
+
+
+def is_validated(config: Config, epoch: int, marks: tuple[float, ...] = ()) -> bool:
+    """Whether an epoch is validated: so many spread evenly over the run, the last one, and those at which trials are compared."""
+    epochs = config.train.epochs
+    wanted = min(config.train.validations, epochs)
+    in_turn = epoch * wanted // epochs > (epoch - 1) * wanted // epochs
+    return in_turn or epoch == epochs or epoch in {epoch_of_share(share, epochs) for share in marks}
 
 
 def learning_rate(config: Config, progress_epochs: float) -> float:

@@ -25,13 +25,15 @@ class EpochResult:
     Attributes:
         epoch: counted from 1.
         train_loss: mean over the epoch's steps, each over its batch's visible landmarks.
-        val_loss: of the averaged weights on the validation films; NaN with every figure of `val` if the epoch diverged.
+        val_loss: of the averaged weights on the validation films; NaN with every figure of `val` if the epoch diverged or was not
+            validated.
         val: figures of the averaged weights on the validation films, mm and percent.
         lr: at the epoch's end.
         image_size, batch_size, micro_batch: as trained.
         seconds: whole epoch; `train_seconds` of it without validation.
         films_per_s: training films over `train_seconds`.
         peak_memory_mb: of the device so far.
+        validated: whether the epoch ended with a validation.
     """
 
     epoch: int
@@ -46,11 +48,12 @@ class EpochResult:
     train_seconds: float
     films_per_s: float
     peak_memory_mb: float
+    validated: bool = True
 
     @property
     def diverged(self) -> bool:
         """Whether the loss is no number any more; no later epoch's will be."""
-        return not math.isfinite(self.val_loss)
+        return not math.isfinite(self.val_loss if self.validated else self.train_loss)
 
     def figures(self) -> dict[str, Any]:
         """Flat, those of `val` as `val_mre_mm` and so on."""

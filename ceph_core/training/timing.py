@@ -17,7 +17,7 @@ from ceph_core.data.splits import Splits
 from ceph_core.geometry import Canvas
 from ceph_core.training.device import pick_precision
 from ceph_core.training.learner import Learner
-from ceph_core.training.plan import stage_alone, stage_at, stage_size
+from ceph_core.training.plan import is_validated, stage_alone, stage_at, stage_size
 from ceph_core.training.trainer import Training
 
 _TRIED_BATCHES, _TRIED_VALIDATION = 2, 8
@@ -33,9 +33,9 @@ class FilmSeconds:
     train: float
     validation: float
 
-    def epoch(self, data: TrainingData) -> float:
+    def epoch(self, data: TrainingData, validated: bool = True) -> float:
         """Seconds of an epoch on this data."""
-        return self.train * len(data.train_ids) + self.validation * len(data.validation_ids)
+        return self.train * len(data.train_ids) + self.validation * len(data.validation_ids) * validated
 
 
 def measure(config: Config, data: TrainingData) -> dict[Stage, FilmSeconds]:
@@ -53,7 +53,7 @@ def fitting_epochs(config: Config, cost: Mapping[Stage, FilmSeconds], data: Trai
     while low < high:
         middle = (low + high + 1) // 2
         tried = with_epochs(config, middle)
-        if math.fsum(cost[stage_at(tried, epoch)].epoch(data) for epoch in range(1, middle + 1)) <= seconds:
+        if math.fsum(cost[stage_at(tried, epoch)].epoch(data, is_validated(tried, epoch)) for epoch in range(1, middle + 1)) <= seconds:
             low = middle
         else:
             high = middle - 1

@@ -42,8 +42,19 @@ class Training:
         learner: network, averaged weights and optimizer.
     """
 
-    def __init__(self, config: Config, data: TrainingData, resume: Path | None = None, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        data: TrainingData,
+        resume: Path | None = None,
+        device: torch.device | None = None,
+        marks: tuple[float, ...] = (),
+    ) -> None:
         """Start, or go on from a checkpoint.
+
+        Args:
+            marks: shares of the run after which it is compared with others: those epochs are validated, whatever
+                `train.validations` says.
 
         Raises:
             InputError: no films, fewer than a batch, weights that cannot be had, or a checkpoint of another configuration or
@@ -56,7 +67,7 @@ class Training:
         prepare(self.device)
         self.epoch = 0
         self._in_epoch = False
-        self._feedback = Feedback(data.train_ids, len(data.dataset.protocol))
+        self._feedback = Feedback(data.train_ids, len(data.dataset.protocol), marks)
         torch.manual_seed(config.train.seed)
         # A checkpoint holds every weight: a resume needs no pretrained ones, which may be out of reach by now.
         model = config.model if resume is None else config.model.model_copy(update={"pretrained": False})
@@ -89,7 +100,7 @@ class Training:
         trained = time.perf_counter()
         self.epoch = epoch
         val_loss, errors = math.nan, np.empty((0, self._feedback.num_landmarks))
-        if math.isfinite(train_loss):
+        if math.isfinite(train_loss) and todo.validates:
             answers = self.validate(self.data.validation_ids)
             if math.isfinite(answers.loss):  # else diverged: decoding would give points even then, and no figure may look like one
                 val_loss, errors = answers.loss, self.errors_mm(answers, self.data.validation_ids)
@@ -106,6 +117,7 @@ class Training:
             train_seconds=trained - started,
             films_per_s=len(todo.film_ids) / (trained - started),
             peak_memory_mb=peak_memory_mb(self.device),
+            validated=todo.validates,
         )
 
     def validate(self, film_ids: tuple[str, ...]) -> Answers:

@@ -16,7 +16,9 @@ def past_trials(histories: Iterable[TrialHistory]) -> list[Trial]:
 
 def _trial(told: TrialHistory) -> Trial:
     total = int(told.trial["config"]["train"]["epochs"])
-    curve = {int(report["epoch"]): Point(_finite(report.get("val_mre_mm")), total) for report in told.reports}
+    curve = {
+        int(report["epoch"]): Point(_finite(report.get("val_mre_mm")), total) for report in told.reports if report.get("validated", True)
+    }
     return Trial(
         number=int(told.trial["number"]),
         values=dict(told.trial["values"]),

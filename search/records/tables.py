@@ -22,7 +22,7 @@ CURVE_COLUMNS = {
     "trial": "str", "epoch": "int64", "train_loss": "float64", "val_loss": "float64", "val_mre_mm": "float64", "val_median_mm": "float64",
     "val_sdr_2mm": "float64", "val_sdr_2_5mm": "float64", "val_sdr_3mm": "float64", "val_sdr_4mm": "float64", "lr": "float64",
     "image_size": "float64", "batch_size": "float64", "seconds": "float64", "films_per_s": "float64", "peak_memory_mb": "float64",
-    "rung": "float64", "decision": "str", "time": "float64",
+    "rung": "float64", "decision": "str", "time": "float64", "validated": "bool",
 }  # fmt: skip
 _SHARES = ("val_sdr_2mm", "val_sdr_2_5mm", "val_sdr_3mm", "val_sdr_4mm")
 
@@ -37,7 +37,7 @@ def trials_table(events: Sequence[Event]) -> pd.DataFrame:
 
 def curves_table(events: Sequence[Event]) -> pd.DataFrame:
     """One row a report, in the order of the ledger."""
-    return _typed([event for event in events if event["event"] == "report"], CURVE_COLUMNS)
+    return _typed([{"validated": True, **event} for event in events if event["event"] == "report"], CURVE_COLUMNS)
 
 
 def write_tables(run: RunFolder) -> None:
@@ -111,7 +111,9 @@ class _Trials:
 
     def _report(self, row: Event, report: Event) -> None:
         error, seconds, memory = (report.get(key) for key in ("val_mre_mm", "seconds", "peak_memory_mb"))
-        row |= {"epochs_done": report["epoch"], "last_mre_mm": error, **{key: report.get(key) for key in _SHARES}}
+        row["epochs_done"] = report["epoch"]
+        if report.get("validated", True):
+            row |= {"last_mre_mm": error, **{key: report.get(key) for key in _SHARES}}
         if error is not None:
             row["best_mre_mm"] = error if row["best_mre_mm"] is None else min(row["best_mre_mm"], error)
         if seconds is not None:

@@ -15,6 +15,7 @@ from ray import tune
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.training.checkpoint import STATE_FILE, Saver
+from ceph_core.training.plan import epoch_of_share
 from ceph_core.training.trainer import EpochResult, Training
 
 REPORTS_FILE = "reports.jsonl"
@@ -45,14 +46,14 @@ class Shared:
 
     Attributes:
         data: films and their split.
-        save_shares: fractions of a trial's epochs after which its state is saved (the rungs).
+        rungs: shares of a trial's epochs after which it is validated and its state is saved.
         threads: CPU threads of a trial.
         on_gpu: whether a trial has a GPU, or a share of one; without, it keeps off those it might see.
         build: `module:function` in the place of `Training`, for tests of the search.
     """
 
     data: TrainingData | None
-    save_shares: tuple[float, ...]
+    rungs: tuple[float, ...]
     threads: int
     on_gpu: bool
     build: str | None = None
@@ -119,7 +120,7 @@ class LandmarkTrial(tune.Trainable):
             os.fsync(file.fileno())
         self._dirty = True
         total = self._config.train.epochs
-        rungs = {max(1, -int(-share * total // 1)) for share in self._shared.save_shares}
+        rungs = {epoch_of_share(share, total) for share in self._shared.rungs}
         if result.epoch in rungs or result.epoch == total or self._saver.is_due:
             self._save()
         if result.epoch == total:
@@ -145,7 +146,7 @@ class LandmarkTrial(tune.Trainable):
             training = _named(self._shared.build)(self._config, self._shared.data, resume)
         else:
             assert self._shared.data is not None
-            training = Training(self._config, self._shared.data, resume, self._device())
+            training = Training(self._config, self._shared.data, resume, self._device(), self._shared.rungs)
         heard = read_reports(self._folder)
         self._saver = Saver(self._folder)
         self._unheard = [figures for epoch, figures in sorted(heard.items()) if self._order.reported < epoch <= training.epoch]

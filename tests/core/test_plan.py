@@ -3,7 +3,17 @@
 import pytest
 
 from ceph_core.config import Config, apply
-from ceph_core.training.plan import Feedback, largest_batch, learning_rate, plan, stage_alone, stage_at, stage_size
+from ceph_core.training.plan import (
+    Feedback,
+    epoch_of_share,
+    is_validated,
+    largest_batch,
+    learning_rate,
+    plan,
+    stage_alone,
+    stage_at,
+    stage_size,
+)
 
 FILMS = Feedback(tuple(f"{number:03d}" for number in range(50)), 19)
 PROGRESSIVE = [{"epochs": 0.4, "size": 0.75, "batch": 2}, {"epochs": 0.6}]
@@ -50,6 +60,22 @@ def test_the_last_epoch_is_always_of_the_last_stage() -> None:
     for epochs in range(1, 30):
         run = config(schedule__stages=[{"epochs": 0.5}, {"epochs": 0.45}, {"epochs": 0.05}], train__epochs=epochs)
         assert stage_at(run, epochs) is run.schedule.stages[-1]
+
+
+@pytest.mark.parametrize(("epochs", "validations"), [(20, 50), (50, 50), (250, 50), (251, 50), (7, 3), (9, 1)])
+def test_validations_are_spread_evenly_and_the_last_epoch_has_one(epochs: int, validations: int) -> None:
+    run = config(train__epochs=epochs, train__validations=validations)
+    validated = [epoch for epoch in range(1, epochs + 1) if is_validated(run, epoch)]
+    assert len(validated) == min(epochs, validations) and validated[-1] == epochs
+    gaps = [after - before for before, after in zip([0, *validated], validated, strict=False)]
+    assert max(gaps) - min(gaps) <= 1
+    assert [plan(run, epoch, FILMS).validates for epoch in range(1, epochs + 1)].count(True) == len(validated)
+
+
+def test_epochs_at_which_trials_are_compared_are_always_validated() -> None:
+    run = config(train__epochs=250, train__validations=3)
+    assert [epoch for epoch in range(1, 251) if is_validated(run, epoch, (0.1, 0.3))] == [25, 75, 84, 167, 250]
+    assert epoch_of_share(0.1, 30) == 3 and epoch_of_share(0.1, 31) == 4 and epoch_of_share(0.01, 5) == 1
 
 
 def test_the_order_is_a_permutation_and_a_function_of_seed_and_epoch() -> None:

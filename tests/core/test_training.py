@@ -121,6 +121,20 @@ def test_a_batch_larger_than_the_training_set_is_refused(data: TrainingData) -> 
         Training(tiny(schedule__stages=[{"epochs": 0.5, "batch": 2}, {"epochs": 0.5}]), data)
 
 
+def test_epochs_between_validations_train_the_same_and_have_no_figures(data: TrainingData) -> None:
+    every = list(Training(tiny(train__epochs=6), data))
+    thinned = list(Training(tiny(train__epochs=6, train__validations=2), data, marks=(0.2,)))
+    assert [result.validated for result in thinned] == [False, True, True, False, False, True]
+    for one, other in zip(every, thinned, strict=True):
+        assert one.train_loss == other.train_loss
+        assert not other.diverged
+        if other.validated:
+            assert one.val == other.val and one.val_loss == other.val_loss
+        else:
+            assert math.isnan(other.val_loss) and math.isnan(other.val.mre_mm)
+            assert set(scalars(other.figures())) == {"lr", "train/loss"}
+
+
 def test_an_epoch_that_was_broken_off_is_not_saved(data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = Training(tiny(), data)
     monkeypatch.setattr(training.learner, "step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ceph_core.training.plan import is_validated
 from search.cost import Timetable
 from search.policy import Assignment, Policy
 from search.records import Event, Ledger
@@ -78,8 +79,9 @@ def simulate(
             if kind == "raise":
                 policy.error(assignment.trial, 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: made to fail')
             else:
-                value = math.nan if kind == "nan" else mre_mm(assignment.config, epoch + 1)
-                figures = {**result_of(assignment.config, epoch + 1, value).figures(), "seconds": epoch_s}
+                validated = is_validated(assignment.config, epoch + 1, policy.space.scheduler.rungs)
+                value = math.nan if kind == "nan" or not validated else mre_mm(assignment.config, epoch + 1)
+                figures = {**result_of(assignment.config, epoch + 1, value).figures(), "seconds": epoch_s, "validated": validated}
                 policy.report(assignment.trial, figures)
             if policy.is_live(assignment.trial):
                 live[number] = assignment, epoch + 1

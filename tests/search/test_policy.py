@@ -184,6 +184,32 @@ def test_a_search_that_is_over_stays_over(tmp_path):
     assert after == before
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_thinned_validation_changes_nothing_that_trials_are_compared_by(tmp_path, workers):
+    """Rungs, stops and ends of a search that validates every epoch, and of one that validates at two, its rungs and the end."""
+    seen = []
+    for validations in (50, 2):
+        space = made_up_space(
+            sampler={"name": "random"}, fixed={"train.validations": validations}, budget={"trials": 30}, scheduler={"reduction_factor": 1.4}
+        )
+        policy, events = search(tmp_path / str(validations), space, workers=workers)
+        ends = {trial: (end["status"], policy.trials[trial].epoch) for trial, end in _ends(events).items()}
+        final = {trial: state.value_mm for trial, state in policy.trials.items() if state.status == "completed"}
+        seen.append((policy.rungs.state(), ends, final))
+        validated = [event["validated"] for event in events if event["event"] == "report"]
+        assert all(validated) == (validations == 50)
+    assert seen[0] == seen[1]
+    assert len(seen[0][2]) >= 2 and Counter(status for status, _ in seen[0][1].values())["stopped"] >= 5
+
+
+def test_a_thinned_search_resumes_as_unbroken(tmp_path):
+    space = made_up_space(fixed={"train.validations": 2})
+    _, whole = search(tmp_path / "whole", space)
+    search(tmp_path / "cut", space, stop_after=13)
+    _, resumed = search(tmp_path / "cut", space)
+    assert decided(resumed) == decided(whole)
+
+
 def test_stop(tmp_path):
     search(tmp_path, made_up_space(), workers=2, stop_after=5)
     with Ledger(tmp_path) as ledger:
