@@ -26,7 +26,9 @@ class TrainConfig(Frozen):
         "auto", description="auto: bf16 on a GPU or CPU that computes in it, else fp16 with a loss scaler on a GPU, fp32 on a CPU"
     )
     channels_last: bool = Field(True, description="NHWC memory format")
-    compile: bool = Field(False, description="torch.compile the network (pays on long GPU runs)")
+    compile: bool | Literal["auto"] = Field(
+        "auto", description="torch.compile the network; auto: on a GPU, in runs of at least 20,000 steps a film size; never on a CPU"
+    )
     validations: int = Field(
         50, ge=1, le=10_000, description="validations of a run, spread evenly over its epochs; rungs and the last epoch have theirs besides"
     )

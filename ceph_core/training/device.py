@@ -8,7 +8,8 @@ from functools import cache
 
 import torch
 
-from ceph_core.config import TrainConfig
+from ceph_core.config import Config, TrainConfig
+from ceph_core.training.plan import stage_batch, stage_size
 
 
 def pick_device() -> torch.device:
@@ -24,6 +25,25 @@ def pick_precision(config: TrainConfig, device: torch.device) -> str:
         found = torch.cpu.get_capabilities()
         return "bf16" if found.get("avx512_bf16") or found.get("amx_bf16") else "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+COMPILE_STEPS = 20_000
+"""Steps a film size from which compiling is worth its minutes, were it to save 10 ms a step; not measured on a GPU yet."""
+
+
+def picks_compile(config: Config, num_films: int, device: torch.device) -> bool:
+    """Whether the network is compiled: as configured, else by the run's length.
+
+    Each film size is compiled anew (a minute or more for a large network, seconds where another trial has left it in torch's cache
+    on disk).  On a CPU the compiled network was slower in every setting measured.
+    """
+    if config.train.compile != "auto":
+        return config.train.compile
+    if device.type != "cuda":
+        return False
+    stages = config.schedule.stages
+    steps = sum(stage.epochs * config.train.epochs * num_films / stage_batch(config.train.batch_size, stage.batch) for stage in stages)
+    return steps >= COMPILE_STEPS * len({stage_size(config.data.image_size, stage.size) for stage in stages})
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

@@ -22,9 +22,10 @@ class Learner:
         train: the optimisation.
         device: where it learns.
         precision: fp32, bf16 or fp16; the last with a scaled loss, whatever the device.
+        compiled: whether torch compiles the network.
     """
 
-    def __init__(self, net: nn.Module, train: TrainConfig, device: torch.device, precision: str) -> None:
+    def __init__(self, net: nn.Module, train: TrainConfig, device: torch.device, precision: str, compiled: bool = False) -> None:
         self.device, self.precision = device, precision
         self._format = torch.channels_last if train.channels_last else torch.contiguous_format
         self._clip_norm = train.clip_norm
@@ -38,7 +39,7 @@ class Learner:
         # Named once: a state is asked for between epochs, and walking the modules takes longer than copying a small network.
         self._net_state, self._ema_state = self.net.state_dict(), self.ema.net.state_dict()
         # Static shapes: a run has few (stages, and the last batch of an epoch), and convolutions of unknown size compile badly.
-        self._forward = torch.compile(self.net, dynamic=False) if train.compile else self.net
+        self._forward = torch.compile(self.net, dynamic=False) if compiled else self.net
 
     def step(self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int, lr: float) -> Tensor:
         """One optimizer step; fp16 skips it by itself if a gradient overflowed.

@@ -78,7 +78,7 @@ def film_seconds(config: Config, canvas: Canvas, num_landmarks: int, device: tor
     """Seconds a film of the second of two optimizer steps on made-up films; a CPU, whose time grows with the films, tries only two."""
     batch = config.train.batch_size if device.type == "cuda" else min(config.train.batch_size, 2)
     net = models.build(config.model.model_copy(update={"pretrained": False}), num_landmarks).train()
-    learner = Learner(net, config.train.model_copy(update={"compile": False}), device, pick_precision(config.train, device))
+    learner = Learner(net, config.train, device, pick_precision(config.train, device))
     codec = HeatmapCodec(config.model.head_stride, config.heatmap.loss, config.heatmap.sigma_rel * config.data.image_size)
     sigma, weights = torch.full((num_landmarks,), codec.sigma_px, device=device), torch.ones(num_landmarks, device=device)
     images = torch.randint(0, 256, (batch, 1, canvas.height, canvas.width), dtype=torch.uint8)

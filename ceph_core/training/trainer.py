@@ -21,7 +21,7 @@ from ceph_core.data.loader import Loader
 from ceph_core.errors import InputError
 from ceph_core.metrics import radial_errors_mm, summarize
 from ceph_core.training import checkpoint
-from ceph_core.training.device import num_workers, peak_memory_mb, pick_device, pick_precision, prepare
+from ceph_core.training.device import num_workers, peak_memory_mb, pick_device, pick_precision, picks_compile, prepare
 from ceph_core.training.learner import Learner
 from ceph_core.training.plan import EpochPlan, Feedback, largest_batch, learning_rate, plan
 from ceph_core.training.result import EpochResult
@@ -71,7 +71,9 @@ class Training:
         torch.manual_seed(config.train.seed)
         # A checkpoint holds every weight: a resume needs no pretrained ones, which may be out of reach by now.
         model = config.model if resume is None else config.model.model_copy(update={"pretrained": False})
-        self.learner = Learner(models.build(model, len(data.dataset.protocol)), config.train, self.device, self.precision)
+        self._compiled = picks_compile(config, len(data.train_ids), self.device)
+        net = models.build(model, len(data.dataset.protocol))
+        self.learner = Learner(net, config.train, self.device, self.precision, self._compiled)
         if resume is not None:
             self._load(resume)
         self._films = OpenFilms(data)
@@ -157,7 +159,7 @@ class Training:
         self.epoch = self.config.train.epochs
         self._loader.close()
         del self.learner, self._loader, self._films
-        if self.config.train.compile:
+        if self._compiled:
             torch.compiler.reset()  # its cache belongs to the code, not the network: the next training in this process would fill it up
         if self.device.type == "cuda":
             gc.collect()

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ceph_core.config import TrainConfig
-from ceph_core.training.device import pick_precision
+from ceph_core.config import Config, TrainConfig, apply
+from ceph_core.training.device import pick_precision, picks_compile
 
 CPU = torch.device("cpu")
 
@@ -22,3 +22,20 @@ def test_a_cpu_trains_in_half_precision_if_it_computes_in_it(
 @pytest.mark.parametrize("asked", ["fp32", "bf16", "fp16"])
 def test_what_is_asked_for_is_taken(asked: str) -> None:
     assert pick_precision(TrainConfig.model_validate({"precision": asked}), CPU) == asked
+
+
+@pytest.mark.parametrize(
+    ("knobs", "films", "compiled"),
+    [
+        ({}, 130, False),  # the guide's 250 epochs of 130 films: 5,400 steps
+        ({}, 700, True),  # 29,000
+        ({"schedule.stages": [{"epochs": 0.5, "size": 0.75}, {"epochs": 0.5}]}, 700, False),  # two sizes to compile
+        ({"schedule.stages": [{"epochs": 0.5, "size": 0.75}, {"epochs": 0.5}]}, 1400, True),
+        ({"train.compile": False}, 7000, False),
+        ({"train.compile": True}, 8, True),
+    ],
+)
+def test_long_runs_on_a_gpu_are_compiled(knobs: dict[str, object], films: int, compiled: bool) -> None:
+    config = apply(Config(), knobs)
+    assert picks_compile(config, films, torch.device("cuda")) is compiled
+    assert picks_compile(config, films, CPU) is (config.train.compile is True)
