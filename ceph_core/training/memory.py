@@ -15,7 +15,7 @@ from ceph_core.losses import per_landmark
 
 
 def estimate_memory_mb(config: Config, canvas: Canvas, num_landmarks: int, half_precision: bool) -> float:
-    """Device memory of a training: weights, gradients, two Adam moments, averaged weights and what is kept for backward.
+    """Device memory of a training: weights, gradients, two Adam moments, averaged weights, a save's copy, and what is kept for backward.
 
     The latter is counted by running network and loss on torch's meta device, which computes nothing.  Half precision halves
     the network's part and adds a half copy of the weights.  Expect a GPU's allocator to add a tenth.
@@ -34,7 +34,8 @@ def estimate_memory_mb(config: Config, canvas: Canvas, num_landmarks: int, half_
     num_bytes = sum(weights.values())
     activations = sum(size for store, size in of_network.items() if store not in weights)
     del loss  # the graph held what was counted until here
-    total = 5 * num_bytes + sum(of_loss.values()) + activations
+    # The copy holds all but the gradients; where it finds no room it goes to the host.
+    total = (5 + 4) * num_bytes + sum(of_loss.values()) + activations
     if half_precision:
         total += num_bytes // 2 - activations // 2
     return total / 2**20
