@@ -7,71 +7,21 @@ python benchmarks/stock_tune.py RUN STORAGE; its last line is JSON: when the las
 """
 
 import json
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-
-import albumentations as albu
 import cv2
-import numpy as np
 import pandas as pd
 import torch
+from plain_trainer import Cephalograms
 from ray import tune
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from ceph_core import models
 from ceph_core.config import Config
-
-
-class Cephalograms(Dataset[Any]):
-    """Films from disk, each time anew."""
-
-    def __init__(self, films: list[dict[str, Any]], config: dict[str, Any], stride: int, augmented: bool) -> None:
-        self.films, self.augmented = films, augmented
-        self.size, self.stride = config["data"]["image_size"], stride
-        self.sigma = config["heatmap"]["sigma_rel"] * self.size / stride
-        strength = config["augment"]["strength"]
-        self.augment = albu.Compose(
-            [
-                albu.Affine(
-                    rotate=(-10 * strength, 10 * strength),
-                    translate_percent=dict.fromkeys("xy", (-0.1 * strength, 0.1 * strength)),
-                    scale=(1 - 0.1 * strength, 1 + 0.1 * strength),
-                    p=1.0,
-                ),
-                albu.RandomBrightnessContrast(0.2 * strength, 0.2 * strength, p=1.0),
-            ],
-            keypoint_params=albu.KeypointParams(format="xy", remove_invisible=False),
-        )
-
-    def __len__(self) -> int:
-        return len(self.films)
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        film = self.films[index]
-        image = cv2.imread(film["image"], cv2.IMREAD_GRAYSCALE)
-        scale = self.size / max(image.shape)
-        height, width = (-(-round(side * scale) // 32) * 32 for side in image.shape)
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        image = cv2.copyMakeBorder(image, 0, height - image.shape[0], 0, width - image.shape[1], cv2.BORDER_CONSTANT)
-        points = np.asarray(film["points"], dtype=np.float32) * scale
-        if self.augmented:
-            moved = self.augment(image=image, keypoints=points)
-            image, points = moved["image"], np.asarray(moved["keypoints"], dtype=np.float32)
-        tensor = torch.from_numpy(image)[None].float()
-        return tensor, torch.from_numpy(self.heatmaps(points / self.stride, height // self.stride, width // self.stride)), points, scale
-
-    def heatmaps(self, points: np.ndarray, height: int, width: int) -> np.ndarray:
-        maps = np.zeros((len(points), height, width), dtype=np.float32)
-        ys, xs = np.mgrid[:height, :width].astype(np.float32)
-        for map_, (x, y) in zip(maps, points, strict=True):
-            map_[:] = np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * self.sigma**2))
-        return maps
 
 
 def train(asked: dict[str, Any], films: dict[str, list[dict[str, Any]]]) -> None:

@@ -1,6 +1,6 @@
 """Films a second of the real trainer beside a bare loop on resident data, and what each optimisation of that loop brought.
 
-python benchmarks/training.py             (about 10 minutes on two cores; with a GPU its networks, sizes and batches instead)
+python benchmarks/training.py             (about 12 minutes on two cores; with a GPU its networks, sizes and batches instead)
 """
 
 import itertools
@@ -16,6 +16,7 @@ from typing import Any
 import measuring
 import torch
 from bare_loop import BareLoop, Ways, synchronize
+from plain_trainer import PlainLoop
 from torch.utils.flop_counter import FlopCounterMode
 
 from ceph_core import data as datasets
@@ -64,10 +65,13 @@ def settings(device: torch.device, quick: bool) -> list[Setting]:
             {"model.name": name, "data.image_size": size, "train.batch_size": batch}
             for name, size, batch in itertools.product(names, sizes, batches)
         ]
-        return [Setting(apply(Config(), {**each, "train.epochs": 1000}), cores) for each in (every[:1] if quick else every)]
+        return [
+            Setting(apply(Config(), {**each, "train.epochs": 1000, "train.validations": 1000}), cores)
+            for each in (every[:1] if quick else every)
+        ]
     sizes = (64,) if quick else (192, 256)
     return [
-        Setting(apply(Config(), {**CPU_SETTING, "data.image_size": size, "train.epochs": 1000}), threads)
+        Setting(apply(Config(), {**CPU_SETTING, "data.image_size": size, "train.epochs": 1000, "train.validations": 1000}), threads)
         for size in sizes
         for threads in sorted({1, cores})
     ]
@@ -96,7 +100,9 @@ def pairs(setting: Setting, data: TrainingData, device: torch.device, rounds: in
         whole.append(len(data.train_ids) / result.seconds)
         return result.films_per_s
 
-    found = measuring.in_turn({"trainer": epoch, "bare": lambda: bare.films_per_s(num_steps)}, rounds, warmup=2)
+    plain = fastest_plain(setting, data, device)
+    contestants = {"trainer": epoch, "bare": lambda: bare.films_per_s(num_steps), "plain": plain.films_per_s}
+    found = measuring.in_turn(contestants, rounds, warmup=2)
     flops = flops_per_film(bare)
     training.close()
     return {
@@ -104,10 +110,22 @@ def pairs(setting: Setting, data: TrainingData, device: torch.device, rounds: in
         "precision": ways.precision,
         "trainer, films/s": measuring.spread(found["trainer"]),
         "bare, films/s": measuring.spread(found["bare"]),
+        "plain public trainer, films/s": measuring.spread(found["plain"]),
         "trainer / bare": measuring.ratio(found["trainer"], found["bare"]),
         "with validation / bare": measuring.ratio(whole[-rounds:], found["bare"]),
+        "trainer / plain": measuring.ratio(found["trainer"], found["plain"]),
         "bare, TFLOP/s": measuring.spread([rate * flops / 1e12 for rate in found["bare"]]),
     }
+
+
+def fastest_plain(setting: Setting, data: TrainingData, device: torch.device) -> PlainLoop:
+    """The plain loop with the number of workers that is fastest here."""
+    rates = {}
+    for workers in (4, 8, 16) if device.type == "cuda" else (0,):
+        loop = PlainLoop(setting.config, data, device, workers)
+        loop.films_per_s()
+        rates[loop.films_per_s()] = loop
+    return rates[max(rates)]
 
 
 def flops_per_film(bare: BareLoop) -> float:
@@ -185,13 +203,14 @@ def main() -> None:
     chosen = settings(device, args.quick)
     rows = [pairs(setting, data, device, rounds) for setting in chosen]
     tables: dict[str, list[dict[str, Any]]] = {"The trainer beside a bare loop": rows}
-    for setting in chosen if device.type == "cpu" else chosen[:1]:
+    largest = max(setting.config.data.image_size for setting in chosen)
+    for setting in [each for each in chosen if each.config.data.image_size == largest] if device.type == "cpu" else chosen[:1]:
         best = pick_precision(setting.config.train, device)
         steps = {name: replace(ways, precision=best if ways.precision == "bf16" else "fp32") for name, ways in STEPS.items()}
         if args.quick:
             steps = {name: steps[name] for name in list(steps)[:2]}
         title = "The bare loop, step by step: " + ", ".join(f"{name} {value}" for name, value in setting.columns().items())
-        tables[title] = gains(setting, data, rounds, num_steps, steps)
+        tables[title] = gains(setting, data, -(-rounds // 2), num_steps, steps)
     kinds = sorted({row["precision"] for row in rows} | {"fp32"})
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     tables["Matrix products of this machine"] = [{"precision": kind, "TFLOP/s": matrix_tflops(device, kind)} for kind in kinds]
