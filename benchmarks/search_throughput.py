@@ -59,8 +59,8 @@ class Setting:
 
 
 SETTINGS = (
-    Setting("1-second epochs", 1.0, 128, 20, (0.1, 0.25, 0.5), 48, 2),
-    Setting("10-second epochs", 10.0, 256, 10, (0.2, 0.5), 10, 1),
+    Setting("1-second epochs, at most 6 a trial", 1.0, 128, 6, (0.2, 0.5), 36, 2),
+    Setting("10-second epochs, at most 6 a trial", 10.0, 256, 6, (0.2, 0.5), 12, 1),
 )
 QUICK = (Setting("quick", 0.1, 64, 4, (0.5,), 2, 1),)
 

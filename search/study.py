@@ -5,15 +5,17 @@ also mends a journal torn by a crash (an append after half a line would make it 
 driver and leaves no trial running that is not.
 """
 
+import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.history import Point, Trial
@@ -27,6 +29,23 @@ _MIN_TRIALS, _MIN_COMPLETE = 8, 3
 
 _TOP_SHARE, _TOP_TRIALS = 0.1, 5
 """PED-ANOVA compares the best tenth with all; its authors want five trials there, so a short search compares more."""
+
+
+class _Copy(JournalFileBackend):
+    """Optuna's journal file, appended under its lock but not synced: every line can be made again from the ledger, which is."""
+
+    def __init__(self, path: Path) -> None:
+        self._copy, self._guard = path, JournalFileSymlinkLock(str(path))
+        super().__init__(str(path), self._guard)
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs)
+        self._guard.acquire()
+        try:
+            with self._copy.open("ab") as file:
+                file.write(lines.encode())
+        finally:
+            self._guard.release()
 
 
 class StudyMirror:
@@ -46,13 +65,13 @@ class StudyMirror:
         for leftover in path.parent.glob(f"{path.name}.*"):  # locks of a killed driver, a rebuild cut short
             leftover.unlink()
         with quiet_optuna():
-            self._storage = JournalStorage(JournalFileBackend(str(building)))
+            self._storage = JournalStorage(_Copy(building))
             study = optuna.create_study(storage=self._storage, study_name=name, direction="minimize")
             self._study_id = self._storage.get_study_id_from_name(study.study_name)
             for trial in sorted(trials, key=lambda trial: trial.number):
                 self.update(trial)
             building.replace(path)
-            self._storage = JournalStorage(JournalFileBackend(str(path)))
+            self._storage = JournalStorage(_Copy(path))
 
     def update(self, trial: Trial) -> None:
         """Write what the journal lacks of a trial: its announcement, new reports, its end."""
