@@ -140,7 +140,9 @@ def main() -> None:
     results = tuner.fit()
     ended = time.time()
     assert not results.errors, results.errors
-    print(json.dumps({"ended": ended, "epochs": int(sum(epochs))}))
+    trained = sum(result.metrics["epoch"] for result in results)
+    assert trained == sum(epochs), f"{trained} of {sum(epochs)} epochs were trained"
+    print(json.dumps({"ended": ended, "epochs": trained}))
 
 
 if __name__ == "__main__":
