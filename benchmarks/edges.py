@@ -88,7 +88,7 @@ def starts(data: TrainingData, rounds: int, sizes: tuple[int, ...]) -> list[dict
                 actor.step()
             assert watch.first_step_at is not None
             kind = (
-                "first trial of the process"
+                "first trial of the process, torch imported"
                 if number == 0
                 else "next trial, size of the one before"
                 if number % 2

@@ -46,7 +46,6 @@ class Setting:
         epochs: of a whole trial.
         rungs: shares of them.
         trials: of a search.
-        rounds: searches and their stock counterparts.
     """
 
     name: str
@@ -55,38 +54,38 @@ class Setting:
     epochs: int
     rungs: tuple[float, ...]
     trials: int
-    rounds: int
 
 
 SETTINGS = (
-    Setting("1-second epochs, at most 6 a trial", 1.0, 128, 6, (0.2, 0.5), 36, 2),
-    Setting("10-second epochs, at most 6 a trial", 10.0, 256, 6, (0.2, 0.5), 12, 1),
+    Setting("1-second epochs, at most 6 a trial", 1.0, 128, 6, (0.2, 0.5), 36),
+    Setting("10-second epochs, at most 6 a trial", 10.0, 256, 6, (0.2, 0.5), 12),
 )
-QUICK = (Setting("quick", 0.1, 64, 4, (0.5,), 2, 1),)
+QUICK = (Setting("quick", 0.1, 64, 4, (0.5,), 2),)
 
 
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--pieces", type=int, default=0, metavar="N", help="measure N more searches or stock runs and stop; 0: all")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="searches and their stock counterparts of each setting")
     args = parser.parse_args()
     if args.quick:
         with tempfile.TemporaryDirectory() as folder:
-            measure(QUICK, Path(folder), pieces=0)
-            publish("search", tables(QUICK, Path(folder)), quick=True)
+            measure(QUICK, Path(folder), 1, pieces=0)
+            publish("search", tables(QUICK, Path(folder), 1), quick=True)
         return
     state = STATE / "search"
-    if measure(SETTINGS, state, args.pieces):
-        publish("search", tables(SETTINGS, state), quick=False)
+    if measure(SETTINGS, state, args.rounds, args.pieces):
+        publish("search", tables(SETTINGS, state, args.rounds), quick=False)
 
 
-def measure(settings: tuple[Setting, ...], state: Path, pieces: int) -> bool:
+def measure(settings: tuple[Setting, ...], state: Path, rounds: int, pieces: int) -> bool:
     """Measure what is missing; whether nothing is any more."""
     state.mkdir(parents=True, exist_ok=True)
     done = 0
     for setting in settings:
         films = state / f"films-{setting.size}"
         num_train = num_films(setting, state, films)
-        for number in range(setting.rounds):
+        for number in range(rounds):
             run = state / f"run-{setting.size}-{number}"
             for kind, run_piece in (("ours", our_search), ("stock", stock_search)):
                 answer = state / f"{kind}-{setting.size}-{number}.json"
@@ -156,16 +155,22 @@ def our_search(setting: Setting, run: Path, films: Path) -> dict[str, Any]:
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=60)
-    return {**shares(events), "seconds": max(event["time"] for event in events if event["event"] == "end") - began}
+    return shares(of_the_search(events), began)
 
 
 def is_over(events: list[Event]) -> bool:
-    kinds = [event["event"] for event in events]
-    return "searched" in kinds and kinds.count("end") >= kinds.count("trial")
+    kinds = [event["event"] for event in of_the_search(events)]
+    return "searched" in kinds and kinds.count("end") == kinds.count("trial")
 
 
-def shares(events: list[Event]) -> dict[str, Any]:
-    """Epochs, their length, and the share of the places' time in which an epoch was being trained or validated."""
+def of_the_search(events: list[Event]) -> list[Event]:
+    """Without the confirmations that promotion may have begun already."""
+    confirmed = {event["trial"] for event in events if event["event"] == "trial" and event["role"] != "search"}
+    return [event for event in events if event.get("trial") not in confirmed]
+
+
+def shares(events: list[Event], began: float) -> dict[str, Any]:
+    """Seconds since the process began, epochs, their length, and shares of the places' time in which one was being trained or validated."""
     places = next(event["workers"] for event in events if event["event"] == "run")
     reports = [event for event in events if event["event"] == "report"]
     given = [event["time"] for event in events if event["event"] == "trial"]
@@ -177,6 +182,7 @@ def shares(events: list[Event]) -> dict[str, Any]:
 
     first_epoch = min(report["time"] - report["seconds"] for report in reports)
     return {
+        "seconds": max(ends) - began,
         "trials": len(given),
         "epochs": len(reports),
         "epoch_s": statistics.median(report["seconds"] for report in reports),
@@ -201,11 +207,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}
 
 
-def tables(settings: tuple[Setting, ...], state: Path) -> dict[str, list[dict[str, Any]]]:
+def tables(settings: tuple[Setting, ...], state: Path, rounds: int) -> dict[str, list[dict[str, Any]]]:
     throughput, busy = [], []
     for setting in settings:
         ours, stock = (
-            [json.loads((state / f"{kind}-{setting.size}-{number}.json").read_text()) for number in range(setting.rounds)]
+            [json.loads((state / f"{kind}-{setting.size}-{number}.json").read_text()) for number in range(rounds)]
             for kind in ("ours", "stock")
         )
         rates = [[3600 * one["epochs"] / one["seconds"] for one in each] for each in (ours, stock)]

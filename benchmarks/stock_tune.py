@@ -73,8 +73,9 @@ def main() -> None:
     trials = [
         {"name": event["trial"], "config": event["config"], "epochs": int(epochs[event["trial"]])}
         for event in events
-        if event["event"] == "trial" and event["trial"] in epochs
+        if event["event"] == "trial" and event["role"] == "search" and event["trial"] in epochs
     ]
+    asked = sum(trial["epochs"] for trial in trials)
     table = pd.read_csv(run / "splits.csv", dtype={"film": str})
     films: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
     for row in table.to_dict("records"):
@@ -91,7 +92,7 @@ def main() -> None:
     ended = time.time()
     assert not results.errors, results.errors
     trained = sum(result.metrics["epoch"] for result in results)
-    assert trained == sum(epochs), f"{trained} of {sum(epochs)} epochs were trained"
+    assert trained == asked, f"{trained} of {asked} epochs were trained"
     print(json.dumps({"ended": ended, "epochs": trained}))
 
 

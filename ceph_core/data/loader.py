@@ -3,7 +3,6 @@
 import multiprocessing
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -56,12 +55,10 @@ class Loader:
     """The batches of a whole training, the same whatever the number of workers.
 
     Worker processes start with the first epoch and live as long as the loader: importing the augmentation takes them seconds.
-    Without any, a thread draws the next batch while the training learns from this one.
     """
 
     def __init__(self, films: OpenFilms, augment: Augment, seed: int, workers: int, pin_memory: bool) -> None:
         self._films = films
-        self._thread = None if workers else ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._draws: list[list[_Draw]] = []  # the batch sampler: read anew at the start of each epoch
         self._loader: DataLoader[_Item] = DataLoader(
             _Drawn(films, augment, seed),
@@ -85,25 +82,12 @@ class Loader:
         """
         draws = [_Draw(size, epoch, int(row)) for row in self._films.at(size).rows(film_ids)]
         self._draws[:] = [draws[start : start + batch] for start in range(0, len(draws), batch)]
-        batches = (Batch(images, points) for images, points in self._loader)
-        yield from batches if self._thread is None else _ahead(batches, self._thread)
+        for images, points in self._loader:
+            yield Batch(images, points)
 
     def close(self) -> None:
         """End the workers; there are no more epochs."""
         del self._loader
-        if self._thread is not None:
-            self._thread.shutdown()
-
-
-def _ahead(batches: Iterator[Batch], thread: ThreadPoolExecutor) -> Iterator[Batch]:
-    """The same batches, each begun when the one before is handed out."""
-    coming = thread.submit(next, batches, None)
-    try:
-        while (batch := coming.result()) is not None:
-            coming = thread.submit(next, batches, None)
-            yield batch
-    finally:
-        wait([coming])  # an epoch broken off leaves no one at work on the films
 
 
 def _context() -> multiprocessing.context.ForkServerContext:

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from ceph_core.config import Config, get
+from ceph_core.data import cache, fingerprint
 from ceph_core.training.checkpoint import STATE_FILE
 from ceph_core.training.trainer import EpochResult
 from search.policy import Policy
 from search.records import Ledger
 from search.space import Space, load
 from search.tune.trial import REPORTS_FILE, LandmarkTrial, Order, Shared, read_reports
+from tests.core.drawn_films import make, tiny
 from tests.search.made_up import mre_mm, result_of
 from tests.search.simulated import NO_LIMIT, made_up_space
 
@@ -109,6 +111,30 @@ def test_state_is_saved_at_rungs_and_at_the_end(tmp_path):
         saved.append(state.exists() and state.stat().st_mtime_ns)
     assert [epoch for epoch in range(2, 10) if saved[epoch - 1] != saved[epoch - 2]] == [2, 5, 9]
     assert list(read_reports(tmp_path / "t")) == list(range(1, 10))
+
+
+def test_the_second_trial_on_a_node_reads_no_film(tmp_path, monkeypatch):
+    """Also at another size, where the run cached all that its trials may ask for."""
+    data = make(tmp_path / "films", train=6, validation=2)
+    for size in (64, 96):
+        data.open(size)
+
+    def order(name, **knobs):
+        return _sent(Order(name, tiny(train__epochs=2, **knobs).model_dump(mode="json"), str(tmp_path / name)))
+
+    actor = LandmarkTrial.__new__(LandmarkTrial)
+    actor.setup(order("t0000"), Shared(data, (), 1, False))
+    actor.step()
+
+    def refuse(path):
+        raise AssertionError(f"{path} was read")
+
+    monkeypatch.setattr(cache, "read_bytes", refuse)
+    monkeypatch.setattr(fingerprint, "read_bytes", refuse)
+    for number, knobs in enumerate(({"train__seed": 1}, {"data__image_size": 96}), start=1):
+        assert actor.reset_config(order(f"t{number:04d}", **knobs))
+        assert [actor.step()["epoch"] for _ in range(2)] == [1, 2]
+    actor.cleanup()
 
 
 def test_an_ended_actor_saves_and_another_goes_on(tmp_path):
