@@ -58,6 +58,7 @@ class Loader:
     """
 
     def __init__(self, films: OpenFilms, augment: Augment, seed: int, workers: int, pin_memory: bool) -> None:
+        cv2.setNumThreads(1)  # its threads wait by spinning, on the cores that torch's need
         self._films = films
         self._draws: list[list[_Draw]] = []  # the batch sampler: read anew at the start of each epoch
         self._loader: DataLoader[_Item] = DataLoader(

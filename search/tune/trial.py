@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import torch
 from ray import tune
 
@@ -90,7 +89,6 @@ class LandmarkTrial(tune.Trainable):
         """A new actor."""
         self._shared = shared
         torch.set_num_threads(shared.threads)
-        cv2.setNumThreads(1)
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

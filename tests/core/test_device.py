@@ -1,5 +1,9 @@
 """What a training takes of the machine it finds."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -39,3 +43,29 @@ def test_long_runs_on_a_gpu_are_compiled(knobs: dict[str, object], films: int, c
     config = apply(Config(), knobs)
     assert picks_compile(config, films, torch.device("cuda")) is compiled
     assert picks_compile(config, films, CPU) is (config.train.compile is True)
+
+
+FAULTS = """
+import resource
+import torch
+from ceph_core.training.device import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(16_000_000)  # 64 MB, beyond what glibc ever keeps by itself
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given_back = faults()
+keep_freed_memory()
+faults()
+print(given_back, faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_memory_that_a_step_frees_serves_the_next() -> None:
+    """In a process of its own, whose allocator nobody has touched: the kernel hands out the pages once, not each time."""
+    told = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True).stdout
+    given_back, kept = map(int, told.split())
+    assert kept < given_back / 10
