@@ -33,7 +33,7 @@ class EpochResult:
         seconds: whole epoch; `train_seconds` of it without validation.
         films_per_s: training films over `train_seconds`.
         peak_memory_mb: of the device so far.
-        validated: whether the epoch ended with a validation.
+        validated: whether the epoch ended with a validation, or diverged, so that there is nothing to validate any more.
     """
 
     epoch: int
@@ -53,7 +53,7 @@ class EpochResult:
     @property
     def diverged(self) -> bool:
         """Whether the loss is no number any more; no later epoch's will be."""
-        return not math.isfinite(self.val_loss if self.validated else self.train_loss)
+        return self.validated and not math.isfinite(self.val_loss)
 
     def figures(self) -> dict[str, Any]:
         """Flat, those of `val` as `val_mre_mm` and so on."""

@@ -119,7 +119,7 @@ class Training:
             train_seconds=trained - started,
             films_per_s=len(todo.film_ids) / (trained - started),
             peak_memory_mb=peak_memory_mb(self.device),
-            validated=todo.validates,
+            validated=todo.validates or not math.isfinite(train_loss),  # nothing to wait for: there will be no figure
         )
 
     def validate(self, film_ids: tuple[str, ...]) -> Answers:

@@ -146,6 +146,15 @@ def test_an_epoch_that_was_broken_off_is_not_saved(data: TrainingData, tmp_path:
     assert not list(tmp_path.iterdir()) and list(training) == []
 
 
+def test_divergence_is_told_at_once_also_between_validations(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = Training(tiny(train__epochs=4, train__validations=1), data)
+    first = next(training)
+    assert not first.validated and not first.diverged
+    monkeypatch.setattr(training.learner, "step", lambda *_: torch.tensor(math.nan))
+    result = next(training)
+    assert result.validated and result.diverged and math.isnan(result.val.mre_mm)
+
+
 @pytest.mark.parametrize("poisoned", ["loss", "weights"])
 def test_a_diverged_epoch_has_no_figures(data: TrainingData, monkeypatch: pytest.MonkeyPatch, poisoned: str) -> None:
     training = Training(tiny(train__epochs=1), data)
