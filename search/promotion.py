@@ -29,7 +29,7 @@ from ceph_core.inference.predictor import Predictor
 from ceph_core.inference.selection import Candidate, Selection, combined_points, greedy_select
 from ceph_core.metrics import Paired, paired_test
 from ceph_core.training import checkpoint
-from ceph_core.training.plan import stage_at
+from ceph_core.training.progressive import stage_at
 from search.policy import Policy, TrialState
 from search.records import RunFolder, history
 

@@ -27,8 +27,10 @@ def field_problem(key: str, value: Any) -> str | None:
     except ValidationError as error:
         if key == STAGES:
             return _stages_problem(error)
+        if all(len(item["loc"]) < 2 for item in error.errors()):
+            return None  # of the section as a whole: it may fit with what stands beside it, which is looked at later
         return f"{' or '.join(dict.fromkeys(in_our_words(item['msg']) for item in error.errors()))}, got {value!r}"
-    if key != STAGES and not same(applied, value):
+    if key != STAGES and not same(list(applied) if isinstance(applied, tuple) else applied, value):
         return f"would be read as {applied!r}, got {value!r}; write {applied!r}"
     return None
 

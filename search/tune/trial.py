@@ -14,7 +14,7 @@ from ray import tune
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.training.checkpoint import STATE_FILE, Saver
-from ceph_core.training.plan import epoch_of_share
+from ceph_core.training.progressive import epoch_of_share
 from ceph_core.training.trainer import EpochResult, Training
 
 REPORTS_FILE = "reports.jsonl"
