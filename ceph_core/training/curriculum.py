@@ -65,7 +65,7 @@ def from_images(images: NDArray[np.uint8]) -> Difficulty:
     """Mean rank of three complaints: low contrast, low sharpness, high noise.
 
     Contrast is the deviation of grey values, sharpness the mean gradient of the smoothed film over its contrast, noise the median
-    of the Laplacian's size (Immerkaer, CVIU 1996), which edges hardly move.
+    of the Laplacian's size (Immerkaer, CVIU 1996), which edges hardly move, over contrast.
 
     Args:
         images: (N, H, W) uint8 of the training films, any one size.
@@ -77,7 +77,7 @@ def from_images(images: NDArray[np.uint8]) -> Difficulty:
         contrast[row] = film.std()
         gradient = np.hypot(cv2.Sobel(smooth, cv2.CV_32F, 1, 0), cv2.Sobel(smooth, cv2.CV_32F, 0, 1))
         sharpness[row] = gradient.mean() / max(contrast[row], 1e-6)
-        noise[row] = np.median(np.abs(cv2.Laplacian(film, cv2.CV_32F)))
+        noise[row] = np.median(np.abs(cv2.Laplacian(film, cv2.CV_32F))) / max(contrast[row], 1e-6)
     ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (-contrast, -sharpness, noise)]
     return tuple(float(each) for each in np.mean(ranks, axis=0))
 

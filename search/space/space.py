@@ -18,7 +18,7 @@ from search.space.read import Document, KeyPath
 from search.space.resolve import overlay, reach, schedules, stages
 from search.space.schema import Spec
 from search.space.shape import prune, shape_problems
-from search.space.values import SEED
+from search.space.values import SEED, as_written
 
 
 class Space(Spec):
@@ -100,7 +100,7 @@ class Space(Spec):
         assert not outside, f"not a point of the space: {outside}"
         settings = {**overlay(self, values), SEED: seed}
         config = apply(Config(), settings, "configuration")
-        changed = [key for key in values if key in settings and get(config, key) != values[key]]
+        changed = [key for key in values if key in settings and as_written(get(config, key)) != values[key]]
         assert not changed, f"applied differs from sampled: {changed}"
         return config
 
