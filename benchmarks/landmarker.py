@@ -36,7 +36,8 @@ from ceph_core.data.records import CephRecord
 from ceph_core.inference.evaluate import Scores, score
 from ceph_core.inference.predictor import Predictor
 from ceph_core.metrics import paired_test
-from ceph_core.training.plan import Feedback, plan
+from ceph_core.training.feedback import Feedback
+from ceph_core.training.plan import plan
 
 OURS = (
     "model.name=hrnet_w18_small", "model.head_stride=2", "heatmap.loss=cross_entropy", "heatmap.sigma_rel=0.007",

@@ -153,6 +153,8 @@ ROWS: dict[str, Row] = {
     "heatmap.learned_sigma": Row(0.1, stepped(lambda made: made.learner.sigmas is not None and made.learner.sigmas.factors().tolist())),
     "augment.flip_p": Row(0.5, shown),
     "augment.strength": Row(0.5, shown),
+    "augment.recipe": Row("challenge", shown),
+    "augment.anisotropic_p": Row(0.1, shown),
     "train.epochs": Row(9, rates),
     "train.batch_size": Row(2, planned(lambda each: (each.batch, each.num_steps))),
     "train.micro_batch": Row(2, planned(lambda each: each.micro_batch)),
@@ -191,6 +193,8 @@ ROWS: dict[str, Row] = {
 }  # fmt: skip
 ALONE = {name: Row(value, shown, {"augment.strength": 0}) for name, value in {
     "augment.rotation_deg": 20.0, "augment.shift": 0.2, "augment.scale": 0.2, "augment.brightness": 0.3, "augment.contrast": 0.3,
+    "augment.elastic": 0.02, "augment.gain": 0.5, "augment.gamma": 1.0, "augment.blur_p": 1.0, "augment.bands_p": 1.0,
+    "augment.invert_p": 1.0, "augment.cutout_p": 1.0,
 }.items()}  # fmt: skip
 ROWS |= ALONE
 
