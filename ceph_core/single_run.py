@@ -30,11 +30,11 @@ from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.out_of_memory import OutOfMemory
 from ceph_core.training.plan import relative_cost
 from ceph_core.training.result import EpochResult, scalars
-from ceph_core.training.snapshots import Snapshots
+from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from ceph_core.training.timing import fitting_epochs, full_epochs, measure, with_epochs
 from ceph_core.training.trainer import Training, difference
 
-PLAN_FILE, SNAPSHOT_FOLDER, TENSORBOARD_FOLDER, LOCK_FILE = "plan.yaml", "snapshots", "tensorboard", "run.lock"
+PLAN_FILE, TENSORBOARD_FOLDER, LOCK_FILE = "plan.yaml", "tensorboard", "run.lock"
 
 _MARGIN = 0.95
 """Share of the time left that the epochs may take by the measured price: machines have slow minutes."""
@@ -243,7 +243,7 @@ def _train(out: Path, training: Training) -> Path:
         _StopSignal() as stop,
     ):
         for result in training:
-            snapshots.look(result, training.size, training.learner.ema.net)
+            training.offer(snapshots, result)
             for tag, value in scalars(result.figures()).items():
                 writer.add_scalar(tag, value, result.epoch)
             _say(_line(config, result))

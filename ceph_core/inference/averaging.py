@@ -109,6 +109,19 @@ def write_finalist(out: Path, config: Config, data: TrainingData, chosen: Finali
     return folder
 
 
+def networks_of(
+    config: Config, data: TrainingData, last: Weights, epoch: int, snapshots: Sequence[Snapshot], device: torch.device
+) -> dict[str, tuple[Weights, int]]:
+    """Every network a run leaves to choose from, with its epoch: the last (no name), each snapshot, and the mean of all."""
+    ways = {"": (last, epoch)}
+    if len(snapshots) >= 2:
+        films, networks = data.open(config.data.image_size), [each.weights() for each in snapshots]
+        mixed = averaged_weights(config, len(data.dataset.protocol), networks, films, films.rows(data.train_ids), device)
+        ways |= {f"epoch {each.epoch}": (weights, each.epoch) for each, weights in zip(snapshots, networks, strict=True)}
+        ways[AVERAGED_WEIGHTS] = (mixed, snapshots[-1].epoch)
+    return ways
+
+
 def best(found: Sequence[Finalist]) -> Finalist:
     """The finalist with the lowest validation MRE; of equals the first, which is the simplest."""
     return min(found, key=lambda each: each.mre_mm)

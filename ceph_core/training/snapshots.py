@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ceph_core.config import Config
 from ceph_core.training.result import EpochResult
 
+SNAPSHOT_FOLDER = "snapshots"
+
 APART = 25
 """Snapshots lie at least this part of the run apart: neighbours are one network."""
 _ERROR = "val_mre_mm"

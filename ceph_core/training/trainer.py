@@ -29,6 +29,7 @@ from ceph_core.training.out_of_memory import is_out_of_memory, step_down
 from ceph_core.training.plan import EpochPlan, learning_rate, plan
 from ceph_core.training.progressive import largest_batch
 from ceph_core.training.result import EpochResult
+from ceph_core.training.snapshots import Snapshots
 from ceph_core.training.validate import Answers, answer
 from ceph_core.training.watch import Watch
 from ceph_core.transforms import Augment
@@ -149,10 +150,9 @@ class Training:
         rows = films.rows(film_ids)
         return radial_errors_mm(answers.points_px, films.landmarks_px[rows], films.spacing_mm[rows])
 
-    @property
-    def size(self) -> int:
-        """Long side of the input at which the epoch last trained was validated, px."""
-        return self._plan_of_last().size
+    def offer(self, snapshots: Snapshots, result: EpochResult) -> None:
+        """Let the averaged weights of the epoch just trained be kept, if they are among the best."""
+        snapshots.look(result, self._plan_of_last().size, self.learner.ema.net)
 
     def state(self) -> dict[str, Any]:
         """Everything an exact resume needs, for `checkpoint.Saver`; its tensors are the training's own and change with it.

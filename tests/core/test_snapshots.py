@@ -87,7 +87,7 @@ def test_every_way_to_end_is_scored_and_the_best_is_kept(data: TrainingData, tmp
     training = Training(config, data, device=CPU)
     snapshots = Snapshots(tmp_path / "snapshots", config)
     for each in training:
-        snapshots.look(each, training.size, training.learner.ema.net)
+        training.offer(snapshots, each)
     said: list[str] = []
     found = finalists(config, data, training.learner.ema.net.state_dict(), snapshots.kept(), CPU, said.append)
     assert [each.name for each in found] == [LAST, AVERAGED_WEIGHTS, AVERAGED_ANSWERS] and len(said) == 3
