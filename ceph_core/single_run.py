@@ -267,9 +267,13 @@ def _line(config: Config, result: EpochResult) -> str:
     left = result.seconds / relative_cost(config, result.epoch) * full_epochs(config, result.epoch)
     return (
         f"epoch {result.epoch}/{config.train.epochs}: loss {result.train_loss:.4f}, {validation} "
-        f"({result.image_size} px, batch {result.batch_size}, {result.seconds:.1f} s, "
+        f"({result.image_size} px, batch {result.batch_size}{_cut(result)}, {result.seconds:.1f} s, "
         f"{result.films_per_s:.1f} films/s); about {duration(left)} left"
     )
+
+
+def _cut(result: EpochResult) -> str:
+    return f" in {result.micro_batch}s" if result.micro_batch < result.batch_size else ""
 
 
 class _StopSignal:

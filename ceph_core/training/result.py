@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ceph_core.metrics import Summary
@@ -34,6 +34,8 @@ class EpochResult:
         films_per_s: training films over `train_seconds`.
         peak_memory_mb: of the device so far.
         validated: whether the epoch ended with a validation, or diverged, so that there is nothing to validate any more.
+        landmarks: by symbol, figures of the techniques that treat landmarks apart: `weight` in the loss, `sigma` as a share of
+            the configured one, running training `error` as a share of the long side; empty without them.
     """
 
     epoch: int
@@ -49,6 +51,7 @@ class EpochResult:
     films_per_s: float
     peak_memory_mb: float
     validated: bool = True
+    landmarks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def diverged(self) -> bool:
@@ -64,4 +67,6 @@ class EpochResult:
 def scalars(figures: Mapping[str, Any]) -> dict[str, float]:
     """TensorBoard's scalars among flat figures; those that are missing or not finite are left out, for its plots choke on them."""
     found = {tag: figures.get(name) for tag, name in SCALARS.items()}
+    for symbol, own in (figures.get("landmarks") or {}).items():
+        found |= {f"landmark_{name}/{symbol}": value for name, value in own.items()}
     return {tag: float(value) for tag, value in found.items() if value is not None and math.isfinite(value)}
