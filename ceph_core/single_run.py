@@ -25,6 +25,7 @@ from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.duration import duration
 from ceph_core.errors import InputError
 from ceph_core.inference.member import save_member
+from ceph_core.inference.refine import validation_confidence, write_shape
 from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.result import EpochResult, scalars
 from ceph_core.training.timing import area_epochs, fitting_epochs, measure, with_epochs
@@ -212,6 +213,8 @@ def _train(out: Path, training: Training) -> Path:
     weights = training.learner.ema.net.state_dict()
     save_member(member, config, canvas, weights, len(data.dataset.protocol), trial=out.name, epoch=training.epoch)
     training.close()
+    if missing := write_shape(member, data, validation_confidence(member, data)):
+        _say(missing)
     return member
 
 
