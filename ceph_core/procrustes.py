@@ -74,17 +74,21 @@ def lay_on(shapes: Plane, reference: Plane, used: NDArray[np.bool_] | None = Non
     return Pose(turn, shift, mirrored)
 
 
-def generalised(shapes: Plane) -> tuple[Plane, Pose]:
+def generalised(shapes: Plane, start: Plane | None = None) -> tuple[Plane, Pose]:
     """Generalised Procrustes analysis (Gower, Psychometrika 40, 1975): all shapes on their own mean.
 
     Args:
         shapes: (N, K); every point is there in some shape, and every shape has at least two.
+        start: (K,) a shape that says which way the mean faces (default: as most shapes do).
 
     Returns:
-        (K,) mean, of the shapes' mean size (geometric), their mean direction and the facing of the shape with the most points;
-        and the shapes' poses on it.
+        (K,) mean, of the shapes' mean size (geometric) and direction; and the shapes' poses on it.
     """
-    reference = shapes[np.argmax((~np.isnan(shapes)).sum(axis=1))]
+    if start is None:
+        start = shapes[np.argmax((~np.isnan(shapes)).sum(axis=1))]
+        if lay_on(shapes, start).mirrored.mean() > 0.5:
+            start = start.conj()
+    reference = start
     for _ in range(_ROUNDS):
         pose = lay_on(shapes, reference)
         # The mean's own size and direction are free: without this it would shrink from round to round.

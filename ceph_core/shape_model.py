@@ -193,9 +193,9 @@ class _Gaussian:
     variance: float
 
     @classmethod
-    def of(cls, shapes: Plane, modelled: NDArray[np.bool_]) -> "_Gaussian":
+    def of(cls, shapes: Plane, modelled: NDArray[np.bool_], start: Plane | None = None) -> "_Gaussian":
         some = shapes[:, modelled]
-        mean, pose = generalised(some)
+        mean, pose = generalised(some, None if start is None else start[modelled])
         covariance = _covariance(_flat(pose.apply(some) - mean), _pose_prior(mean))
         rows = np.repeat(modelled, 2)
         whole_mean = np.full(len(modelled), complex(np.nan, np.nan))
@@ -212,12 +212,12 @@ class _Gaussian:
 
 @dataclass(frozen=True, eq=False)
 class _Folds:
-    """Models that each leave a fold of the films out, and what they taught: how much to shrink, how far points lie from their places."""
+    """Gaussians of all films and of all but a fold, and what the latter taught: how much to shrink, how far points lie off."""
 
-    shapes: Plane
+    everything: _Gaussian
+    num_films: int
     fold: NDArray[np.int64]
     models: tuple[_Gaussian, ...]
-    modelled: NDArray[np.bool_]
     shrinkage: float
     spread: Array
 
@@ -233,15 +233,17 @@ class _Folds:
             )
         # Films in turn, so that neighbours in the list (one patient, one day) are rarely of one fold.
         fold = np.arange(len(shapes)) % min(_FOLDS, len(shapes))
-        models = tuple(_Gaussian.of(shapes[usable & (fold != number)], modelled) for number in range(fold.max() + 1))
+        everything = _Gaussian.of(shapes[usable], modelled)
+        # All face the same way: which of a set's films are mirrored must not hang on the fold.
+        models = tuple(_Gaussian.of(shapes[usable & (fold != number)], modelled, everything.mean) for number in range(fold.max() + 1))
         tried = {share: _residuals(shapes, usable, fold, models, share) for share in _SHRINKAGES}
         shrinkage = min(tried, key=lambda share: float(np.nanmean(np.linalg.norm(tried[share], axis=-1))))
         spread = np.stack([_robust_covariance(tried[shrinkage][:, k]) for k in range(shapes.shape[1])])
-        return cls(shapes[usable], fold, models, modelled, shrinkage, spread)
+        return cls(everything, int(usable.sum()), fold, models, shrinkage, spread)
 
     def whole(self) -> ShapeModel:
         """The model of all films."""
-        return self._model(_Gaussian.of(self.shapes, self.modelled), len(self.shapes))
+        return self._model(self.everything, self.num_films)
 
     def examine(self, shapes: Plane, limit: float) -> Examined:
         """All films, each by the model that has not seen it."""

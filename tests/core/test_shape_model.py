@@ -176,3 +176,12 @@ def test_distance_limits_are_those_of_the_films() -> None:
     assert np.array_equal(again.broken(test), broken)
     with pytest.raises(ValueError, match="no distance limits: high"):
         DistanceLimits.of({"usual": limits.usual, "low": limits.low})
+
+
+def test_films_that_face_the_other_way_are_known_whichever_comes_first() -> None:
+    films = shapes(40, seed=15)
+    turned = [0, 1, 20]
+    films[turned] *= (-1, 1)
+    _, examined = held_out(films)
+    assert np.flatnonzero(examined.mirrored).tolist() == turned
+    assert (examined.z > LIMIT).mean() < 0.01
