@@ -223,7 +223,8 @@ class _Folds:
 
     @classmethod
     def of(cls, shapes: Plane) -> "_Folds":
-        modelled = (~np.isnan(shapes)).sum(axis=0) >= MIN_MARKED
+        # Of fewer films than that no landmark is rare; there are too few films then.
+        modelled = (~np.isnan(shapes)).sum(axis=0) >= max(1, min(MIN_MARKED, len(shapes)))
         points = (~np.isnan(shapes[:, modelled])).sum(axis=1)
         usable = points >= max(MIN_POINTS, modelled.sum() / 2)
         if modelled.sum() < MIN_POINTS or usable.sum() < MIN_FILMS:

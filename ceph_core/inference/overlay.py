@@ -64,8 +64,9 @@ def draw(
     for point in rings:
         cv2.circle(picture, point, _RING, DARK, 5, cv2.LINE_AA)
         cv2.circle(picture, point, _RING, SUSPECT, 2, cv2.LINE_AA)
+    dots = [*marked, *(true for true in truth if true is not None)]
     taken: list[Box] = [
-        (x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in [*marked, *(true for true in truth if true is not None)]
+        (x - reach, y - reach, x + reach, y + reach) for reach, points in ((_RADIUS, dots), (_RING, rings)) for x, y in points
     ]
     for point, symbol in zip(at, symbols, strict=True):
         if point is not None:
