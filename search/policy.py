@@ -147,7 +147,7 @@ class Policy:
         entry = {"event": "report", "trial": trial, "epoch": epoch, **fields, "rung": decision.rung, "decision": verdict}
         if self._write(entry):
             self._take(state, epoch, value, validated)
-            self.cost.observe(state.config, int(figures["image_size"]), float(figures["seconds"]))
+            self.cost.observe(state.config, epoch, int(figures["image_size"]), float(figures["seconds"]))
             self._notify(entry)
         if is_done:
             self._end(state, "completed", f"all {total} epochs", Outcome("complete", state.value_mm))
@@ -344,7 +344,7 @@ class Policy:
         value, validated = event["val_mre_mm"], event.get("validated", True)
         self.rungs.report(state.trial, event["epoch"], total, value, protected=state.is_baseline, validated=validated)
         self._take(state, event["epoch"], value, validated)
-        self.cost.observe(state.config, int(event["image_size"]), float(event["seconds"]))
+        self.cost.observe(state.config, event["epoch"], int(event["image_size"]), float(event["seconds"]))
 
     def _settle(self, state: TrialState, reports: Sequence[Event]) -> None:
         """A trial whose last report decided its end, but whose end was not written, ends now; any other goes on."""

@@ -19,7 +19,7 @@ ROWS = (
         "ceph_core.shape_model",
         "ceph_core.distance_limits",
     ),
-    ("ceph_core.transforms", "ceph_core.data"),
+    ("ceph_core.transforms", "ceph_core.elastic", "ceph_core.shading", "ceph_core.data"),
     ("ceph_core.training",),
     ("ceph_core.inference", "ceph_core.single_run", "ceph_core.check", "ceph_core.commands", "ceph_core.__main__"),
     ("search", "search.space", "search.records", "search.history"),

@@ -70,4 +70,5 @@ def _data(source: SourceConfig, config: Config, cache_dir: Path) -> tuple[list[F
     found += split
     if splits:
         found += sides.enough(splits, config)
+        found += sides.schedule(splits, dataset, config)
     return found, dataset

@@ -15,7 +15,7 @@ from ceph_core.data.imagefile import SUFFIXES
 from ceph_core.data.records import CephDataset, CephRecord
 from ceph_core.errors import InputError
 from ceph_core.geometry import canvas_for, data_aspect
-from ceph_core.training.plan import stage_size
+from ceph_core.training.multi_scale import sizes
 
 SPACING_MM, HEIGHT_MM = (0.03, 0.5), (150.0, 400.0)
 SELLA_NASION_MM = (50.0, 90.0)
@@ -27,9 +27,8 @@ SHOWN = 20
 def decode(dataset: CephDataset, config: Config, cache_dir: Path) -> tuple[list[Finding], CephDataset]:
     """Decode every film, at every size of the training so that this need not be done again; the data set without those that cannot be."""
     aspect = data_aspect([record.size for record in dataset.records])
-    sizes = sorted({stage_size(config.data.image_size, stage.size) for stage in config.schedule.stages})
     try:
-        open_canvases(dataset.records, [canvas_for(aspect, size) for size in sizes], cache_dir, beside=[SMALL])
+        open_canvases(dataset.records, [canvas_for(aspect, size) for size in sizes(config)], cache_dir, beside=[SMALL])
     except InputError as error:
         bad = tuple(record for record in dataset.records if any(line.startswith(f"{record.image}:") for line in error.problems))
         rest = tuple(record for record in dataset.records if record not in bad)

@@ -11,7 +11,7 @@ from ceph_core.config import Config, TrainConfig, apply
 from ceph_core.geometry import canvas_for
 from ceph_core.training.device import pick_precision
 from ceph_core.training.memory import estimate_memory_mb
-from ceph_core.training.plan import stage_alone
+from ceph_core.training.progressive import stage_alone, stage_size
 
 USUAL_ASPECT = 1.24
 """Height over width of a lateral film (2400 x 1935), where the data set does not say."""
@@ -24,12 +24,18 @@ GUIDE = (("train.batch_size", 4), ("train.precision", "bf16"), ("data.image_size
 
 
 def memory(config: Config, aspect: float | None, num_landmarks: int, device: torch.device) -> Iterator[Finding]:
-    """The largest stage's estimate against free memory; with the guide's advice, and what it brings, where it does not fit."""
+    """The largest step's estimate against free memory; with the guide's advice, and what it brings, where it does not fit.
+
+    On a GPU a training that does not fit halves its micro-batch by itself; it fails only where not even one film fits.
+    """
     needed = _needed_mb(config, aspect, num_landmarks, device)
     free = free_memory_mb(device)
     where = f"the GPU ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "the main memory"
     found = f"training will take about {_gb(needed)} of {where}; {_gb(free)} are free"
-    if needed > free:
+    if needed > free and device.type == "cuda" and (micro := _fitting_micro_batch(config, aspect, num_landmarks, device, free)):
+        goes_on = f"{found}; it would go on with {micro} film{'s' if micro > 1 else ''} at once, which batch norm sees"
+        yield Finding("warning", "memory", goes_on, _advice(config, aspect, num_landmarks, device, free))
+    elif needed > free:
         yield Finding("error", "memory", found, _advice(config, aspect, num_landmarks, device, free))
     elif needed > TIGHT * free:
         yield Finding("warning", "memory", f"{found}: that is tight", _advice(config, aspect, num_landmarks, device, TIGHT * free))
@@ -38,10 +44,23 @@ def memory(config: Config, aspect: float | None, num_landmarks: int, device: tor
 
 
 def _needed_mb(config: Config, aspect: float | None, num_landmarks: int, device: torch.device) -> float:
-    half = pick_precision(config.train, device) != "fp32"
-    alone = [stage_alone(config, stage) for stage in dict.fromkeys(config.schedule.stages)]
-    estimates = [estimate_memory_mb(each, canvas_for(aspect or USUAL_ASPECT, each.data.image_size), num_landmarks, half) for each in alone]
+    half = half_precision(config.train, device)
+    estimates = []
+    for stage in dict.fromkeys(config.schedule.stages):
+        alone = stage_alone(config, stage)
+        largest = stage_size(alone.data.image_size, max(1.0, *config.schedule.scales))
+        estimates.append(estimate_memory_mb(alone, canvas_for(aspect or USUAL_ASPECT, largest), num_landmarks, half))
     return max(estimates) * (ALLOCATOR if device.type == "cuda" else 1.0)
+
+
+def _fitting_micro_batch(config: Config, aspect: float | None, num_landmarks: int, device: torch.device, free: float) -> int:
+    """The largest half, quarter, ... of the batch that fits; 0 if not even one film does."""
+    micro = min(config.train.micro_batch or config.train.batch_size, config.train.batch_size)
+    while micro > 1:
+        micro //= 2
+        if _needed_mb(apply(config, {"train.micro_batch": micro}), aspect, num_landmarks, device) <= free:
+            return micro
+    return 0
 
 
 def _advice(config: Config, aspect: float | None, num_landmarks: int, device: torch.device, free: float) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ceph_core.check.finding import Finding, Level
 from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config
 from ceph_core.config.data import SIZE_STEP
-from ceph_core.training.plan import stage_size
+from ceph_core.training.multi_scale import sizes
 
 GUIDE_SIGMA = 0.007
 RULE, USUAL = (0.006, 0.008), (0.004, 0.02)
@@ -18,7 +18,7 @@ GUIDE_EPOCHS, GUIDE_BATCH, GUIDE_HALF_BATCH = 250, 6, 10
 
 
 def sigma(config: Config) -> Iterator[Finding]:
-    """Whether the target can be seen on the heatmap, at the size of every stage, and whether it is near the guide's rule."""
+    """Whether the target can be seen on the heatmap, at every size that films are shown at, and whether it is near the guide's rule."""
     size, stride, share = config.data.image_size, config.model.head_stride, config.heatmap.sigma_rel
     what = f"heatmap.sigma_rel {share:.4g} is {share * size:.3g} px at {size} px: {share * size / stride:.2f} heatmap px at stride {stride}"
     rule = f"the guide's rule is {RULE[0]:.1%} to {RULE[1]:.1%} of the size, {RULE[0] * size:.3g} to {RULE[1] * size:.3g} px here"
@@ -26,13 +26,12 @@ def sigma(config: Config) -> Iterator[Finding]:
         found = f"{what}; below {MIN_SIGMA_HEATMAP_PX} a target nearly vanishes between pixels and training collapses; {rule}"
         yield Finding("error", "sigma", found, _wider(size, stride, share))
         return
-    smaller = sorted({stage_size(size, stage.size) for stage in config.schedule.stages[:-1]})
-    vanishing = [each for each in smaller if share * each / stride < MIN_SIGMA_HEATMAP_PX]
+    vanishing = [each for each in sizes(config) if share * each / stride < MIN_SIGMA_HEATMAP_PX]
     if vanishing:
         yield Finding(
             "warning",
             "sigma",
-            f"{what}, but {share * vanishing[0] / stride:.2f} in the stage at {vanishing[0]} px; "
+            f"{what}, but {share * vanishing[0] / stride:.2f} where films are shown at {vanishing[0]} px; "
             f"below {MIN_SIGMA_HEATMAP_PX} a target nearly vanishes between pixels",
             _wider(vanishing[0], stride, share),
         )

@@ -11,7 +11,8 @@ from ceph_core.data.films import TrainingData
 from ceph_core.data.records import CephDataset
 from ceph_core.data.splits import Splits
 from ceph_core.errors import InputError
-from ceph_core.training.plan import largest_batch
+from ceph_core.training.feedback import begin
+from ceph_core.training.progressive import largest_batch
 
 FEW_FILMS = 100
 """Training films below which the guide's advice for small data holds."""
@@ -34,6 +35,14 @@ def split(dataset: CephDataset, source: SourceConfig, cache_dir: Path) -> tuple[
     if not doubles:
         found.append(Finding("ok", "doubles", f"no radiograph stands on two sides ({how})"))
     return found, splits
+
+
+def schedule(splits: Splits, dataset: CephDataset, config: Config) -> Iterator[Finding]:
+    """What a schedule says of films and landmarks: every film's difficulty, factors of known landmarks."""
+    try:
+        begin(config, splits.ids("train"), dataset.protocol, ())
+    except InputError as error:
+        yield from problems("schedule", error.problems)
 
 
 def enough(splits: Splits, config: Config) -> Iterator[Finding]:

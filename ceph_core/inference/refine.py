@@ -18,6 +18,7 @@ from ceph_core.data.films import TrainingData
 from ceph_core.distance_limits import DistanceLimits
 from ceph_core.errors import InputError
 from ceph_core.inference.device import device_for
+from ceph_core.inference.manifest import MANIFEST_FILE, read_manifest
 from ceph_core.inference.member import load_member
 from ceph_core.inference.outputs import member_outputs
 from ceph_core.landmarks import Protocol
@@ -185,12 +186,19 @@ def write_shape(folder: Path, data: TrainingData, confidence: NDArray[np.floatin
     return None
 
 
-def validation_confidence(folder: Path, data: TrainingData) -> NDArray[np.float32]:
-    """(M, K) confidence of a member's folder on the validation films."""
-    member = load_member(folder, device_for("auto"))
-    films = data.open(max(member.canvas.height, member.canvas.width))
-    rows = films.rows(data.validation_ids)
-    return member_outputs(member, films.images[rows], films.affines[rows]).confidence
+def validation_confidence(folder: Path, data: TrainingData) -> NDArray[np.float64] | None:
+    """(M, K) confidence of a model's folder on the validation films: its members' weighted mean; None without such films."""
+    if not data.validation_ids:
+        return None
+    entries = read_manifest(folder).members if (folder / MANIFEST_FILE).is_file() else ()
+    members = [(load_member(folder / entry.folder, device_for("auto")), entry.weight) for entry in entries]
+    members = members or [(load_member(folder, device_for("auto")), 1.0)]
+    found = []
+    for member, _ in members:
+        films = data.open(max(member.canvas.height, member.canvas.width))
+        rows = films.rows(data.validation_ids)
+        found.append(member_outputs(member, films.images[rows], films.affines[rows]).confidence)
+    return np.asarray(np.average(found, axis=0, weights=[weight for _, weight in members]), dtype=np.float64)
 
 
 def reviewer_of(folder: Path, protocol: Protocol, needed: bool) -> Reviewer | None:

@@ -22,11 +22,13 @@ class Answers:
         points_px: (N, K, 2) float64, original px.
         confidence: (N, K).
         loss: mean loss over visible landmarks.
+        film_loss: (N,) each film's own; NaN without a visible landmark.
     """
 
     points_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
     loss: float
+    film_loss: NDArray[np.float64]
 
 
 @torch.inference_mode()
@@ -41,7 +43,7 @@ def answer(
     """
     device = next(net.parameters()).device
     rows = films.rows(film_ids)
-    points, confidences, loss_sum, seen = [], [], torch.zeros((), device=device), torch.zeros((), device=device)
+    points, confidences, losses, counts = [], [], [], []
     for start in range(0, len(rows), batch):
         chunk = rows[start : start + batch]
         images = torch.from_numpy(films.images[chunk])[:, None].to(device).float().contiguous(memory_format=torch.channels_last)
@@ -49,13 +51,15 @@ def answer(
             raw = net(images)
         found, confidence = codec.decode(codec.activate(raw))
         target = codec.encode(torch.from_numpy(films.landmarks_input[chunk]).to(device), sigma_px, (images.shape[-2], images.shape[-1]))
-        loss_sum += per_landmark(codec.loss, raw, target).sum()
-        seen += target.visible.sum()
+        losses.append(per_landmark(codec.loss, raw, target).sum(1))
+        counts.append(target.visible.sum(1))
         points.append(found)
         confidences.append(confidence)
+    loss, count = torch.cat(losses).double(), torch.cat(counts)
     in_input = torch.cat(points).double().cpu().numpy()
     return Answers(
         points_px=transform(invert(films.affines[rows]), in_input),
         confidence=torch.cat(confidences).double().cpu().numpy(),
-        loss=float(loss_sum / seen.clamp_min(1)),
+        loss=float(loss.sum() / count.sum().clamp_min(1)),
+        film_loss=(loss / count).cpu().numpy(),
     )

@@ -156,6 +156,7 @@ def too_few(root: Path) -> None:
         (None, ["--set=train.batch_size=40"], "error", "batch", "a batch of 40 in the largest stage, of 22 training films", "22 at most"),
         (None, ["--set=train.batch_size=4"], "note", "guide", "train.batch_size 4 (6; 10 in half precision)", ""),
         (None, ["--set=model.pretrained=gone.pth"], "error", "weights", "gone.pth: no such file", "model.pretrained=false"),
+        (None, ["--set=heatmap.landmark_sigma=Gonion=1.5"], "error", "schedule", "no landmark Gonion", ""),
         (None, ["--format", "phantom"], "error", "data", "holds no drawn film", ""),
     ],
 )  # fmt: skip
@@ -224,7 +225,7 @@ def test_wrong_options_exit_with_2(isbi: Path, capsys: pytest.CaptureFixture[str
         ([], "ok", "3.58 px at 512 px: 0.90 heatmap px", ""),
         (
             ["schedule.stages=[{epochs: 0.4, size: 0.75, batch: 2}, {epochs: 0.6}]"],
-            "warning", "0.67 in the stage at 384 px", "model.head_stride=2",
+            "warning", "0.67 where films are shown at 384 px", "model.head_stride=2",
         ),
     ],
 )  # fmt: skip
@@ -263,6 +264,22 @@ def test_memory_that_does_not_fit_comes_with_what_fits(monkeypatch: pytest.Monke
     assert told(4000).todo == "free some of it, or set train.batch_size=4, data.image_size=384: about 3.17 GB"
     assert "train.batch_size=4, data.image_size=384, model.name=hrnet_w32: about 1.59 GB" in told(2000).todo
     assert told(100).todo.endswith("still too much")
+
+
+def test_on_a_gpu_a_smaller_micro_batch_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "estimate_memory_mb", lambda config, *_: 1000.0 * (config.train.micro_batch or config.train.batch_size))
+    monkeypatch.setattr(memory, "half_precision", lambda *_: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "some card")
+    config = configure(["train.batch_size=8", "train.precision=bf16"])
+    for free, level, found in (
+        (12_000, "ok", ""),
+        (5_000, "warning", "go on with 4 films at once"),
+        (1_200, "warning", "1 film at once"),
+        (900, "error", ""),
+    ):
+        monkeypatch.setattr(memory, "free_memory_mb", lambda _, free=free: free)
+        (told,) = memory.memory(config, None, 19, torch.device("cuda"))
+        assert told.level == level and found in told.found and "some card" in told.found
 
 
 def test_free_memory_is_this_machine_s() -> None:

@@ -19,7 +19,8 @@ from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas
 from ceph_core.inference import load_member
 from ceph_core.training.checkpoint import STATE_FILE
-from ceph_core.training.timing import FilmSeconds, area_epochs, film_seconds, fitting_epochs
+from ceph_core.training.learner import Learner
+from ceph_core.training.timing import FilmSeconds, film_seconds, fitting_epochs, full_epochs
 from ceph_core.training.trainer import Training
 
 SETTING = [
@@ -93,7 +94,7 @@ def test_a_second_ctrl_c_stops_at_once(
 
 
 def test_a_diverged_run_fails(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Training, "_train", lambda *_: float("nan"))
+    monkeypatch.setattr(Learner, "step", lambda *_: torch.tensor(float("nan")))
     assert train(films, tmp_path / "run") == 1
     assert "failed: epoch 1: the loss is no number; lower train.lr" in capsys.readouterr().err
 
@@ -174,7 +175,7 @@ def test_epochs_fit_the_time_through_all_stages() -> None:
     assert fitting_epochs(config, cost, data, 4.0) == 1  # the only epoch is of the last stage
     assert fitting_epochs(config, cost, data, 5.0) == 2
     assert fitting_epochs(config, cost, data, 25.1) == 10
-    assert area_epochs(config) == 250 / 2 * 0.25 + 250 / 2 and area_epochs(config, 249) == 1
+    assert full_epochs(config) == 250 / 2 * 0.25 + 250 / 2 and full_epochs(config, 249) == 1
 
 
 @pytest.mark.slow
