@@ -2,6 +2,12 @@
 
 Everything is learned once, from the training films' landmarks and a network's confidence on films it did not learn from, and kept in
 one file beside the weights.
+
+What it brings hangs on the network, measured on held-out folds of ISBI 2015's training films.  One point of a film moved by 6, 8 or
+10 mm is flagged by shape in 65, 89 and 96 % of cases, 0.5 % of the others with it.  But a good network (MRE 1.3 mm) hardly makes such
+errors: what it has over 4 mm lies along contours, where readers differ too, and there low confidence finds 8 of 28 at 3 % flags,
+shape 1.  Moving a point to where the shape puts it errs by 2.1 mm on average: it hurt the good networks (1.31 to 1.35 mm) and
+helped ones of a few epochs (2.87 to 2.84 mm), so points are moved only when asked.
 """
 
 from collections.abc import Sequence
@@ -32,7 +38,7 @@ SHAPE_FILE = "shape.safetensors"
 REASONS = ("low confidence", "shape", "distance")
 """Why a point is flagged: the network is unsure; the other points put it elsewhere; its distances to most others are unheard of."""
 
-# Measured on held-out folds of ISBI 2015's training films (docstring of `refine_effect`): together they flag 3 to 4 % of points.
+# Together they flag 3.3 % of a good network's points and 5.7 % of a poor one's.
 Z_LIMIT = 3.5
 BROKEN_LIMIT = 0.3
 CONFIDENCE_SHARE = 0.03
