@@ -25,6 +25,7 @@ from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.duration import duration
 from ceph_core.errors import InputError
 from ceph_core.inference.averaging import best, finalists, write_finalist
+from ceph_core.inference.refine import validation_confidence, write_shape
 from ceph_core.training import checkpoint
 from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.out_of_memory import OutOfMemory
@@ -257,7 +258,10 @@ def _train(out: Path, training: Training) -> Path:
                 raise Interrupted(f"epoch {result.epoch} is saved")
     found = finalists(config, data, training.learner.ema.net.state_dict(), snapshots.kept(), training.device, _say)
     training.close()
-    return write_finalist(out, config, data, best(found))
+    folder = write_finalist(out, config, data, best(found))
+    if missing := write_shape(folder, data, validation_confidence(folder, data)):
+        _say(missing)
+    return folder
 
 
 def _line(config: Config, result: EpochResult) -> str:
