@@ -96,9 +96,8 @@ class Learner:
         """
         images = batch.images.to(self.device, non_blocking=True)
         points = batch.points.to(self.device, non_blocking=True)
-        if self.sigmas is not None:
-            sigma_px = sigma_px * self.sigmas.factors()
-        target = codec.encode(points, sigma_px, (images.shape[-2], images.shape[-1]))
+        size = (images.shape[-2], images.shape[-1])
+        target = codec.encode(points, sigma_px, size)
         share = (weights * target.visible).sum().clamp_min(1e-6)
         total = torch.zeros((), device=self.device)
         for start in range(0, len(images), micro_batch):
@@ -106,6 +105,8 @@ class Learner:
             with autocast(self.device, self.precision):
                 raw = self._forward(images[part].float().contiguous(memory_format=self._format))
             wanted = Target(target.rows[part], target.columns[part], target.visible[part])
+            if self.sigmas is not None:  # a graph of its own for every backward
+                wanted = codec.encode(points[part], sigma_px * self.sigmas.factors(), size)
             loss = (per_landmark(codec.loss, raw, wanted) * weights).sum() / share
             if self.sigmas is not None:
                 loss = loss + self.sigmas.penalty() * (len(raw) / len(images))

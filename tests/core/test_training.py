@@ -19,6 +19,7 @@ from ceph_core.errors import InputError
 from ceph_core.metrics import mean_shape_mm
 from ceph_core.models import build
 from ceph_core.training import feedback
+from ceph_core.training.learned_sigma import LearnedSigmas
 from ceph_core.training.learner import Learner
 from ceph_core.training.plan import plan
 from ceph_core.training.result import EpochResult, scalars
@@ -254,7 +255,8 @@ def batch_with_missing() -> Batch:
 
 def learner(config: Config) -> Learner:
     torch.manual_seed(0)
-    return Learner(build(config.model, 3), config.train, CPU, "fp32")
+    sigmas = LearnedSigmas(3, config.heatmap.learned_sigma) if config.heatmap.learned_sigma else None
+    return Learner(build(config.model, 3), config.train, CPU, "fp32", sigmas=sigmas)
 
 
 def gradients(config: Config, micro_batch: int, batch: Batch, frozen: bool = True) -> tuple[float, torch.Tensor]:
@@ -262,12 +264,14 @@ def gradients(config: Config, micro_batch: int, batch: Batch, frozen: bool = Tru
     one = learner(config)
     one.net.train(not frozen)
     loss = one.accumulate(batch, HeatmapCodec(4, config.heatmap.loss, 4.0), torch.full((3,), 4.0), torch.ones(3), micro_batch)
-    return float(loss), torch.cat([weight.grad.flatten() for weight in one.net.parameters() if weight.grad is not None])
+    learned = [] if one.sigmas is None else list(one.sigmas.parameters())
+    return float(loss), torch.cat([weight.grad.flatten() for weight in (*one.net.parameters(), *learned) if weight.grad is not None])
 
 
+@pytest.mark.parametrize("learned_sigma", [0.0, 0.1])
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
-def test_accumulated_gradients_are_the_whole_batch_s(loss: str) -> None:
-    config = tiny(heatmap__loss=loss)
+def test_accumulated_gradients_are_the_whole_batch_s(loss: str, learned_sigma: float) -> None:
+    config = tiny(heatmap__loss=loss, heatmap__learned_sigma=learned_sigma)
     whole = gradients(config, 4, batch_with_missing())
     for micro_batch in (1, 2, 3):
         cut = gradients(config, micro_batch, batch_with_missing())
