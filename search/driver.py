@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ceph_core import __version__
 from ceph_core import data as datasets
 from ceph_core.config import SourceConfig, problems_of
+from ceph_core.config.profiles import Profile
 from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.errors import InputError
@@ -22,7 +23,6 @@ from search.film_tables import write_split_table
 from search.live import LiveView
 from search.records import Ledger, create, load, open_for_resume, refuse_if_in_use
 from search.space import Space
-from search.space.load import Profile
 from search.tune import cluster as ray_cluster
 
 _PACKAGES = ("torch", "timm", "ray", "optuna", "albumentations", "numpy", "pandas")

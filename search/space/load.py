@@ -3,16 +3,15 @@
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from ceph_core.config.profiles import PROFILES, Profile
 from ceph_core.errors import InputError
 from search.space.read import Document, KeyPath, parse_yaml, read_document
 from search.space.schema import Spec
 from search.space.shape import WRITTEN_BY_US, unknown_key
 from search.space.space import Space
 
-Profile = Literal["gpu", "cpu"]
-PROFILES: tuple[Profile, ...] = ("gpu", "cpu")
 ENTRIES = ("search", "schedules")
 """Sections whose entries a profile replaces whole, and removes with null."""
 
