@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ceph_core import models
-from ceph_core.config import Config, apply
+from ceph_core.config import Config, Decoder, apply
 from ceph_core.geometry import Canvas, canvas_for, fit_affine, resample
 from ceph_core.inference import Member, Predictor, export, make_member
 from ceph_core.landmarks import ISBI19, Protocol
@@ -19,9 +19,15 @@ from ceph_core.landmarks import ISBI19, Protocol
 TWO = Protocol("two", ("A", "B"), ("first", "second"))
 
 
-def member(size: int, stride: int, loss: str, net: nn.Module | None = None) -> Member:
+def member(size: int, stride: int, loss: str, net: nn.Module | None = None, decoder: Decoder = "log_parabola") -> Member:
     torch.manual_seed(size)
-    values = {"data.image_size": size, "model.head_stride": stride, "heatmap.loss": loss, "heatmap.sigma_rel": 0.03}
+    values = {
+        "data.image_size": size,
+        "model.head_stride": stride,
+        "heatmap.loss": loss,
+        "heatmap.sigma_rel": 0.03,
+        "heatmap.decoder": decoder,
+    }
     config = apply(Config(), {**values, "model.name": "hrnet_w18_small"})
     num = 2 if net else len(ISBI19)
     return make_member(config, canvas_for(1.2, size), net or models.build(config.model, num), num)
@@ -47,9 +53,17 @@ def test_a_film_is_put_on_the_canvas_as_everywhere_else(size: tuple[int, int]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("combine", ["coordinate_mean", "heatmap_mean"])
-def test_one_file_gives_the_ensemble_s_points_for_films_of_any_size(tmp_path: Path, combine: Any) -> None:
-    members = [member(64, 2, "mse", smooth(2)), member(96, 4, "cross_entropy", smooth(4))]
+@pytest.mark.parametrize(
+    ("combine", "decoder"),
+    [
+        ("coordinate_mean", "log_parabola"),
+        ("heatmap_mean", "log_parabola"),
+        ("heatmap_mean", "soft_argmax"),
+        ("coordinate_mean", "quarter"),
+    ],
+)
+def test_one_file_gives_the_ensemble_s_points_for_films_of_any_size(tmp_path: Path, combine: Any, decoder: Decoder) -> None:
+    members = [member(64, 2, "mse", smooth(2), decoder), member(96, 4, "cross_entropy", smooth(4), decoder)]
     predictor = Predictor(members, [1, 2], combine, TWO)
     path = tmp_path / "deep" / "ensemble.onnx"
     assert export.export_onnx(predictor, path) < export.TOLERANCE_PX
