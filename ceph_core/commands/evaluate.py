@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ceph_core.config import SourceConfig
+    from ceph_core.inference.predictor import Predictor
 
 HELP = "score an ensemble on films with known landmarks, beside the mean shape and human readers"
 
@@ -22,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotator", default="mean", help="whose points are the reference: mean, senior or junior")
     parser.add_argument("--split", default="test", help="films to score: test, test2, validation, train or all")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write .csv (a row a point) or .json (the figures)")
+    parser.add_argument(
+        "--tta",
+        default="manifest",
+        metavar="VIEWS",
+        help="test-time augmentation: flip, shift and scale, joined by commas; none; manifest: what the ensemble's says. Each view costs "
+        "a pass and the points are averaged; flip only if every member was trained with flips",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -34,14 +42,14 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.data.films import TrainingData
     from ceph_core.data.parallel import stderr_progress
     from ceph_core.errors import InputError
-    from ceph_core.inference import evaluate
+    from ceph_core.inference import evaluate, tta
     from ceph_core.inference.device import device_for
     from ceph_core.inference.predictor import Predictor
     from ceph_core.inference.scored import chosen, leaks, write_scores
 
     if args.out and args.out.suffix not in (".csv", ".json"):
         raise InputError(f"--out: {args.out}: the suffix says what is written; allowed are .csv and .json")
-    predictor = Predictor.load(args.model, device_for(args.device))
+    predictor = Predictor.load(args.model, device_for(args.device), tta.parse(args.tta))
     source = _source(args)
     cache_dir = data.default_cache_dir()
     dataset = data.read(source, cache_dir)
@@ -57,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = predictor.predict_files([record.image for record in records], stderr_progress("predicting", last=True))
     points, confidences = zip(*((each.points_px, each.confidence) for _, each in found), strict=True)
-    scores = evaluate.score(np.stack(points), records, f"{args.model.name} ({predictor.combine})")
+    scores = evaluate.score(np.stack(points), records, _row_name(args.model, predictor))
     training = [record for record in dataset.records if record.film_id in set(splits.ids("train"))]
     rows = [scores, evaluate.mean_shape(training, records), *evaluate.readers(records)]
     # Wide enough for the table when the output goes to a file.
@@ -68,6 +76,11 @@ def run(args: argparse.Namespace) -> int:
         write_scores(args.out, dataset.protocol, records, np.stack(points), np.stack(confidences), rows)
         print(args.out)
     return 0
+
+
+def _row_name(model: Path, predictor: "Predictor") -> str:
+    views = f", TTA {predictor.tta}" if predictor.tta.views[1:] else ""
+    return f"{model.name} ({predictor.combine}{views})"
 
 
 def _source(args: argparse.Namespace) -> "SourceConfig":

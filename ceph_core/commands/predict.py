@@ -17,6 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write to; replaces such files")
     parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel; without it no mm are given")
     parser.add_argument("--overlays", action=argparse.BooleanOptionalAction, default=True, help="draw the points on a picture a film")
+    parser.add_argument(
+        "--tta",
+        default="manifest",
+        metavar="VIEWS",
+        help="test-time augmentation: flip, shift and scale, joined by commas; none; manifest: what the ensemble's says. Each view costs "
+        "a pass and the points are averaged; flip only if every member was trained with flips",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -25,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.data.imagefile import read_grey
     from ceph_core.data.parallel import in_order, stderr_progress
     from ceph_core.errors import InputError
+    from ceph_core.inference import tta
     from ceph_core.inference.device import device_for
     from ceph_core.inference.filelist import films_named
     from ceph_core.inference.predictor import Predictor
@@ -36,6 +44,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists() and not args.out.is_dir():
         problems.append(f"--out: {args.out}: is a file; give a folder")
     try:
+        views = tta.parse(args.tta)
+    except InputError as error:
+        problems.extend(error.problems)
+    try:
         files = films_named(args.films)
     except InputError as error:
         raise InputError([*problems, *error.problems]) from error
@@ -46,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             problems.extend(error.problems)
         raise InputError(problems)
 
-    predictor = Predictor.load(args.model, device_for(args.device))
+    predictor = Predictor.load(args.model, device_for(args.device), views)
     if args.spacing_mm is None:
         print("no --spacing-mm: columns in mm stay empty", file=sys.stderr)
     # Results appear when all films are done, so that a damaged one found on the way leaves nothing behind.

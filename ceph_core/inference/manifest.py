@@ -14,6 +14,7 @@ from ceph_core.config import Decoder, Frozen, problems_of
 from ceph_core.errors import InputError
 from ceph_core.inference.ensemble import Combination
 from ceph_core.inference.member import Member
+from ceph_core.inference.tta import Tta
 from ceph_core.landmarks import Protocol
 
 MANIFEST_FILE = "manifest.json"
@@ -80,6 +81,9 @@ class Manifest(Frozen):
     aspect: float = Field(gt=0, description="height over width that the canvases follow")
     combine: Combination = Field(description="how members are combined; heatmaps are averaged in the largest member's frame")
     members: tuple[MemberEntry, ...] = Field(min_length=1)
+    tta: Tta = Field(
+        default_factory=Tta, description="views that a predictor averages unless told otherwise; the ONNX file is one pass without"
+    )
     data_fingerprint: str = Field("", description="digest of the data set")
     training_films: tuple[str, ...] = Field((), description="ids of the films that any member learned from or was chosen on")
     training_digests: tuple[str, ...] = Field((), description="content digests of those films, where known, in their order")
@@ -97,6 +101,7 @@ def make_manifest(
     training_films: Sequence[str] = (),
     training_digests: Sequence[str] = (),
     figures: dict[str, Any] | None = None,
+    tta: Tta | None = None,
 ) -> Manifest:
     """The manifest of these members, in folders `member_0`, `member_1`, ..."""
     entries = tuple(
@@ -123,6 +128,7 @@ def make_manifest(
         aspect=aspect,
         combine=combine,
         members=entries,
+        tta=tta or Tta(),
         data_fingerprint=data_fingerprint,
         training_films=tuple(training_films),
         training_digests=tuple(training_digests),
