@@ -31,7 +31,7 @@ class Prediction:
 
     Attributes:
         points_px: (K, 2) float64, x then y in original px.
-        confidence: (K,) float32, 0-1, the members' weighted mean.
+        confidence: (K,) float32, 0-1, the members' weighted mean; the views' mean of that.
     """
 
     points_px: NDArray[np.float64]
