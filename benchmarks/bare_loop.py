@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ceph_core import losses, models
-from ceph_core.codec import HeatmapCodec, Target
+from ceph_core.codec import Target, codec_for
 from ceph_core.config import Config
 from ceph_core.geometry import Canvas
 from ceph_core.models.hrnet import LandmarkNet
@@ -65,7 +65,7 @@ class BareLoop:
         self.run = torch.compile(self.net, dynamic=False) if ways.compiled else self.net
         self.optimizer = torch.optim.AdamW(self.net.parameters(), lr=config.train.lr, fused=True if ways.fused else None)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
-        codec = HeatmapCodec(config.model.head_stride, config.heatmap.loss, config.heatmap.sigma_rel * config.data.image_size)
+        codec = codec_for(config, config.data.image_size)
         sigma = torch.full((NUM_LANDMARKS,), codec.sigma_px, device=device)
         self.films: list[tuple[Tensor, Target]] = []
         for _ in range(NUM_BATCHES):

@@ -1,14 +1,16 @@
-"""Heatmap targets and their decoding: the two directions agree to 0.02 px for sigma of at least 0.7 heatmap px."""
+"""Heatmap targets and their decoding.
+
+The two directions agree to 0.02 input px for sigma of at least 0.7 heatmap px, by the decoders that tell parts of a pixel.
+"""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ceph_core import decoding
+from ceph_core.config import Config, Decoder
 from ceph_core.geometry import to_heatmap, to_input
-
-_FLOOR = 1e-6
-"""Heatmap values below this are taken as this before the logarithm: only far tails, never a peak."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,15 @@ class HeatmapCodec:
         stride: input px per heatmap px.
         loss: the heatmap loss a network was trained with; it implies the activation.
         sigma_px: nominal standard deviation of the target, input px; the decoder's reach follows it.
+        decoder: how a peak is placed between pixels.
+        decoder_window: distance at which the soft-argmax window has half its weight, in sigmas.
     """
 
     stride: int
     loss: str
     sigma_px: float
+    decoder: Decoder = "log_parabola"
+    decoder_window: float = 3.0
 
     def encode(self, points: Tensor, sigma_px: Tensor, size: tuple[int, int]) -> Target:
         """Gaussians at these points, their centres never rounded.
@@ -75,35 +81,19 @@ class HeatmapCodec:
         return raw.clamp_min(0)
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        """Sub-pixel peaks of activated heatmaps.
-
-        A parabola through the logarithm of three values per axis is exact for a Gaussian (DARK, Zhang et al., CVPR
-        2020, eq. 6-10 without the off-diagonal term).  The three values stand about one sigma apart, which averages noise on wide peaks.
+        """Peaks of activated heatmaps, by the codec's decoder.
 
         Args:
             heatmaps: (B, K, h, w) of `activate`.
 
         Returns:
             (B, K, 2) points in input px and (B, K) confidences: the peak's height, or for cross-entropy the
-            probability within two sigma of it.
+            probability within two sigma of it, whichever decoder places the point.
         """
-        height, width = heatmaps.shape[2:]
-        reach = max(1, round(self.sigma_px / self.stride))
-        reach = min(reach, (height - 1) // 2, (width - 1) // 2)
-        peak = heatmaps.flatten(2).argmax(-1)
-        row = (peak // width).clamp(reach, height - 1 - reach)
-        column = (peak % width).clamp(reach, width - 1 - reach)
-        flat = heatmaps.flatten(2)
-
-        def log_at(dy: int, dx: int) -> Tensor:
-            index = (row + dy) * width + column + dx
-            return flat.gather(2, index[..., None]).squeeze(-1).clamp_min(_FLOOR * scale).log()
-
-        scale = flat.amax(-1).clamp_min(torch.finfo(torch.float32).tiny / _FLOOR)
-        middle = log_at(0, 0)
-        shift = [_vertex(log_at(-reach * dy, -reach * dx), middle, log_at(reach * dy, reach * dx), reach) for dy, dx in ((0, 1), (1, 0))]
-        points = torch.stack([column + shift[0], row + shift[1]], dim=-1)
-        return to_input(points, self.stride), self._confidence(heatmaps, points)
+        sigma = self.sigma_px / self.stride
+        peaks = decoding.log_parabola(heatmaps, sigma)
+        points = peaks if self.decoder == "log_parabola" else decoding.decode(self.decoder, heatmaps, sigma, self.decoder_window)
+        return to_input(points, self.stride), self._confidence(heatmaps, peaks)
 
     def _confidence(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         if self.loss != "cross_entropy":
@@ -116,9 +106,7 @@ class HeatmapCodec:
         return torch.einsum("bkhw,bkh,bkw->bk", heatmaps, near_rows, near_columns).clamp(0, 1)
 
 
-def _vertex(before: Tensor, middle: Tensor, after: Tensor, reach: int) -> Tensor:
-    """Offset of the parabola's vertex through (-reach, before), (0, middle), (reach, after); 0 where it has none."""
-    curvature = before - 2 * middle + after
-    offset = 0.5 * reach * (before - after) / torch.where(curvature < 0, curvature, -1.0)
-    # Off the border by up to `reach`, where the window was pushed inwards, and half a pixel beyond.
-    return torch.where(curvature < 0, offset.clamp(-reach - 0.5, reach + 0.5), 0.0)
+def codec_for(config: Config, image_size: int) -> HeatmapCodec:
+    """The codec of a configuration at this long side of the input, px."""
+    heatmap = config.heatmap
+    return HeatmapCodec(config.model.head_stride, heatmap.loss, heatmap.sigma_rel * image_size, heatmap.decoder, heatmap.decoder_window)

@@ -11,6 +11,7 @@ ROWS = (
     ("ceph_core", "ceph_core.config", "ceph_core.landmarks", "ceph_core.errors", "ceph_core.duration"),
     (
         "ceph_core.geometry",
+        "ceph_core.decoding",
         "ceph_core.codec",
         "ceph_core.metrics",
         "ceph_core.losses",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ceph_core.config import SourceConfig
+    from ceph_core.inference.predictor import Predictor
 
 HELP = "score an ensemble on films with known landmarks, beside the mean shape and human readers"
 
@@ -27,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also say how well doubtful points are flagged, and what dropping or moving them does",
     )
+    parser.add_argument(
+        "--tta",
+        default="manifest",
+        metavar="VIEWS",
+        help="test-time augmentation: flip, shift and scale, joined by commas; none; manifest: what the ensemble's says. Each view costs "
+        "a pass and the points are averaged; flip only if every member was trained with flips",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -39,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.data.films import TrainingData
     from ceph_core.data.parallel import stderr_progress
     from ceph_core.errors import InputError
-    from ceph_core.inference import evaluate
+    from ceph_core.inference import evaluate, tta
     from ceph_core.inference.device import device_for
     from ceph_core.inference.predictor import Predictor
     from ceph_core.inference.refine import reviewer_of
@@ -48,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out and args.out.suffix not in (".csv", ".json"):
         raise InputError(f"--out: {args.out}: the suffix says what is written; allowed are .csv and .json")
-    predictor = Predictor.load(args.model, device_for(args.device))
+    predictor = Predictor.load(args.model, device_for(args.device), tta.parse(args.tta))
     reviewer = reviewer_of(args.model, predictor.protocol, needed=True) if args.refine else None
     source = _source(args)
     cache_dir = data.default_cache_dir()
@@ -65,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = predictor.predict_files([record.image for record in records], stderr_progress("predicting", last=True))
     points, confidences = zip(*((each.points_px, each.confidence) for _, each in found), strict=True)
-    scores = evaluate.score(np.stack(points), records, f"{args.model.name} ({predictor.combine})")
+    scores = evaluate.score(np.stack(points), records, _row_name(args.model, predictor))
     training = [record for record in dataset.records if record.film_id in set(splits.ids("train"))]
     rows = [scores, evaluate.mean_shape(training, records), *evaluate.readers(records)]
     # Wide enough for the table when the output goes to a file.
@@ -80,6 +88,11 @@ def run(args: argparse.Namespace) -> int:
         write_scores(args.out, dataset.protocol, records, np.stack(points), np.stack(confidences), rows, review)
         print(args.out)
     return 0
+
+
+def _row_name(model: Path, predictor: "Predictor") -> str:
+    views = f", TTA {predictor.tta}" if predictor.tta.views[1:] else ""
+    return f"{model.name} ({predictor.combine}{views})"
 
 
 def _source(args: argparse.Namespace) -> "SourceConfig":

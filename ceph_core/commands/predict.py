@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="points that are unsure or that no anatomy allows: name them in a column, leave them out, or put them where the others say; "
         "needs shape.safetensors beside the model (default: flag where it is there)",
     )
+    parser.add_argument(
+        "--tta",
+        default="manifest",
+        metavar="VIEWS",
+        help="test-time augmentation: flip, shift and scale, joined by commas; none; manifest: what the ensemble's says. Each view costs "
+        "a pass and the points are averaged; flip only if every member was trained with flips",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -31,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.data.imagefile import read_grey
     from ceph_core.data.parallel import in_order, stderr_progress
     from ceph_core.errors import InputError
+    from ceph_core.inference import tta
     from ceph_core.inference.device import device_for
     from ceph_core.inference.filelist import films_named
     from ceph_core.inference.predictor import Predictor
@@ -43,6 +51,10 @@ def run(args: argparse.Namespace) -> int:
     if args.out.exists() and not args.out.is_dir():
         problems.append(f"--out: {args.out}: is a file; give a folder")
     try:
+        views = tta.parse(args.tta)
+    except InputError as error:
+        problems.extend(error.problems)
+    try:
         files = films_named(args.films)
     except InputError as error:
         raise InputError([*problems, *error.problems]) from error
@@ -53,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             problems.extend(error.problems)
         raise InputError(problems)
 
-    predictor = Predictor.load(args.model, device_for(args.device))
+    predictor = Predictor.load(args.model, device_for(args.device), views)
     reviewer = None if args.refine == "none" else reviewer_of(args.model, predictor.protocol, needed=args.refine is not None)
     if args.spacing_mm is None:
         print("no --spacing-mm: columns in mm stay empty", file=sys.stderr)

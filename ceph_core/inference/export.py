@@ -105,6 +105,8 @@ def export_onnx(
 ) -> float:
     """Write the ensemble as one ONNX file and check it; the file appears only if it passes.
 
+    The file reads a film once: test-time augmentation stays out of it, and `progress` and the metadata say so.
+
     The file takes `film` (height, width) uint8 and gives `points_px` (K, 2) float32, x then y in the film's pixels, and
     `confidence` (K,) float32.  Its metadata name the landmarks.
 
@@ -122,6 +124,8 @@ def export_onnx(
         RuntimeError: the file's points differ from the predictor's by more than `TOLERANCE_PX`.
     """
     assert predictor.device.type == "cpu", "export from the CPU"
+    if progress and predictor.tta.views[1:]:
+        progress(f"the file is one pass without the ensemble's test-time augmentation ({predictor.tta}); a predictor averages these views")
     size = sum(value.numel() * value.element_size() for member in predictor.members for value in member.net.state_dict().values())
     if size > MAX_BYTES:
         raise InputError(
@@ -152,11 +156,11 @@ def export_onnx(
 
 
 def verify(onnx_path: Path, predictor: Predictor, films: Sequence[NDArray[np.uint8]]) -> float:
-    """Largest difference of a coordinate between the file and the predictor over these films, original px."""
+    """Largest difference of a coordinate between the file and the predictor over these films, original px; of one pass, without TTA."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(onnx_path), options, providers=["CPUExecutionProvider"])
-    expected = predictor.predict_batch(films)
+    expected = predictor.in_one_pass().predict_batch(films)
     answers = [session.run(["points_px"], {"film": film})[0] for film in films]
     return max(float(np.abs(points - truth.points_px).max()) for points, truth in zip(answers, expected, strict=True))
 
@@ -177,6 +181,7 @@ def _metadata(predictor: Predictor) -> dict[str, str]:
         "landmark_names": json.dumps(protocol.names),
         "combine": predictor.combine,
         "members": str(len(predictor.members)),
+        "tta": f"none: one pass; the ensemble folder's own is {predictor.tta}",
         "frame": "film: (height, width) uint8 grey; points_px: x then y in its pixels, pixel centres on whole numbers",
         "ceph_search": __version__,
     }

@@ -5,7 +5,7 @@ the same on CPU, GPU and in ONNX.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -55,13 +55,13 @@ def largest(frames: Sequence[Frame]) -> int:
 def common(frames: Sequence[Frame]) -> Frame:
     """Where members' heatmaps meet: the largest canvas, at the finest stride and with the narrowest peak among the members.
 
-    Where members agree this is the largest member's own frame.  A coarser stride would lose the peaks of the others: a Gaussian
-    of 0.9 px on 384 px at stride 1 is told 0.6 px wrong at stride 4 on 512 px.
+    Where members agree this is the largest member's own frame; its decoder is used in any case.  A coarser stride would lose the
+    peaks of the others: a Gaussian of 0.9 px on 384 px at stride 1 is told 0.6 px wrong at stride 4 on 512 px.
     """
     top = frames[largest(frames)]
     side = max(top.canvas.height, top.canvas.width)
     narrowest = min(frame.codec.sigma_px * side / max(frame.canvas.height, frame.canvas.width) for frame in frames)
-    return Frame(top.canvas, HeatmapCodec(min(frame.codec.stride for frame in frames), top.codec.loss, narrowest))
+    return Frame(top.canvas, replace(top.codec, stride=min(frame.codec.stride for frame in frames), sigma_px=narrowest))
 
 
 def move(heatmaps: Tensor, source: Frame, target: Frame, at_source: Placement, at_target: Placement) -> Tensor:

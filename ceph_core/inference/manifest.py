@@ -10,10 +10,11 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from ceph_core import __version__
-from ceph_core.config import Frozen, problems_of
+from ceph_core.config import Decoder, Frozen, problems_of
 from ceph_core.errors import InputError
 from ceph_core.inference.ensemble import Combination
 from ceph_core.inference.member import Member
+from ceph_core.inference.tta import Tta
 from ceph_core.landmarks import Protocol
 
 MANIFEST_FILE = "manifest.json"
@@ -51,12 +52,17 @@ class MemberEntry(Frozen):
     stride: int = Field(description="input px per heatmap px")
     sigma_px: float = Field(gt=0, description="standard deviation of the target, input px; the decoder's reach follows it")
     loss: str = Field(description="heatmap loss; it implies the activation")
+    decoder: Decoder = Field("log_parabola", description="how a peak is placed between pixels")
+    decoder_window: float = Field(3.0, gt=0, description="distance at which soft_argmax's window has half its weight, in sigmas")
 
     def disagreements(self, member: Member, num_landmarks: int, where: str) -> list[str]:
         """Lines on whatever this entry says that the member's own folder does not."""
-        said = {"canvas": tuple(self.canvas), "stride": self.stride, "loss": self.loss, "landmarks": num_landmarks}
-        canvas = (member.canvas.height, member.canvas.width)
-        found = {"canvas": canvas, "stride": member.codec.stride, "loss": member.codec.loss, "landmarks": member.num_landmarks}
+        codec = member.codec
+        said = {"canvas": tuple(self.canvas), "stride": self.stride, "loss": self.loss, "decoder": self.decoder, "landmarks": num_landmarks}
+        found = {
+            "canvas": (member.canvas.height, member.canvas.width), "stride": codec.stride, "loss": codec.loss, "decoder": codec.decoder,
+            "landmarks": member.num_landmarks,
+        }  # fmt: skip
         return [
             f"{where}: {self.folder}: {key} {said[key]}, but its config.json says {found[key]}; take the whole folder from one export"
             for key in said
@@ -75,6 +81,9 @@ class Manifest(Frozen):
     aspect: float = Field(gt=0, description="height over width that the canvases follow")
     combine: Combination = Field(description="how members are combined; heatmaps are averaged in the largest member's frame")
     members: tuple[MemberEntry, ...] = Field(min_length=1)
+    tta: Tta = Field(
+        default_factory=Tta, description="views that a predictor averages unless told otherwise; the ONNX file is one pass without"
+    )
     data_fingerprint: str = Field("", description="digest of the data set")
     training_films: tuple[str, ...] = Field((), description="ids of the films that any member learned from or was chosen on")
     training_digests: tuple[str, ...] = Field((), description="content digests of those films, where known, in their order")
@@ -92,6 +101,7 @@ def make_manifest(
     training_films: Sequence[str] = (),
     training_digests: Sequence[str] = (),
     figures: dict[str, Any] | None = None,
+    tta: Tta | None = None,
 ) -> Manifest:
     """The manifest of these members, in folders `member_0`, `member_1`, ..."""
     entries = tuple(
@@ -105,6 +115,8 @@ def make_manifest(
             stride=member.codec.stride,
             sigma_px=member.codec.sigma_px,
             loss=member.codec.loss,
+            decoder=member.codec.decoder,
+            decoder_window=member.codec.decoder_window,
         )
         for number, (member, weight) in enumerate(zip(members, weights, strict=True))
     )
@@ -116,6 +128,7 @@ def make_manifest(
         aspect=aspect,
         combine=combine,
         members=entries,
+        tta=tta or Tta(),
         data_fingerprint=data_fingerprint,
         training_films=tuple(training_films),
         training_digests=tuple(training_digests),

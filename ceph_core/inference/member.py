@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ceph_core import models
-from ceph_core.codec import HeatmapCodec
+from ceph_core.codec import HeatmapCodec, codec_for
 from ceph_core.config import Config, Frozen, problems_of
 from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas
@@ -60,11 +60,6 @@ class Member:
         return half_for(self.fast, self.codec, self.canvas, self.device)
 
 
-def codec_of(config: Config) -> HeatmapCodec:
-    """The codec of a configuration's last stage."""
-    return HeatmapCodec(config.model.head_stride, config.heatmap.loss, config.heatmap.sigma_rel * config.data.image_size)
-
-
 def make_member(
     config: Config,
     canvas: Canvas,
@@ -76,7 +71,7 @@ def make_member(
 ) -> Member:
     """A member of a network already in memory; moves it to the device and into evaluation mode."""
     ready = net.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
-    return Member(config, canvas, ready, codec_of(config), num_landmarks, torch.device(device), trial, epoch)
+    return Member(config, canvas, ready, codec_for(config, config.data.image_size), num_landmarks, torch.device(device), trial, epoch)
 
 
 def save_member(

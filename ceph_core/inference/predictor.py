@@ -1,5 +1,6 @@
 """An ensemble at work: films of any size in, points in their own pixels out."""
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ceph_core.data.imagefile import read_grey
 from ceph_core.data.parallel import Progress, in_order
@@ -15,10 +17,11 @@ from ceph_core.data.views import on_canvas
 from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas, fit_affine
 from ceph_core.inference.ensemble import COMBINATIONS, Combination, as_points, coordinate_mean, heatmap_mean, normalised, to_original
-from ceph_core.inference.frames import Frame, placement
+from ceph_core.inference.frames import Frame, Placement, placement
 from ceph_core.inference.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ceph_core.inference.member import Member, is_member, load_member
 from ceph_core.inference.outputs import batch_for, heatmaps_of
+from ceph_core.inference.tta import Tta
 from ceph_core.landmarks import PROTOCOLS, Protocol
 
 
@@ -28,7 +31,7 @@ class Prediction:
 
     Attributes:
         points_px: (K, 2) float64, x then y in original px.
-        confidence: (K,) float32, 0-1, the members' weighted mean.
+        confidence: (K,) float32, 0-1, the members' weighted mean; the views' mean of that.
     """
 
     points_px: NDArray[np.float64]
@@ -53,6 +56,10 @@ class Predictor:
         protocol: the landmarks' names and order.
         device: where the networks are.
         manifest: what the ensemble folder says of itself, if it came from one.
+        tta: views whose points are averaged; none by default.
+
+    Raises:
+        InputError: a member cannot read one of the views.
     """
 
     def __init__(
@@ -63,9 +70,13 @@ class Predictor:
         protocol: Protocol,
         device: torch.device | str = "cpu",
         manifest: Manifest | None = None,
+        tta: Tta | None = None,
     ) -> None:
         assert len(members) == len(weights) >= 1 and combine in COMBINATIONS
         assert combine != "single" or len(members) == 1
+        self.tta = tta or Tta()
+        if refused := self.tta.refusals([member.config for member in members]):
+            raise InputError(refused)
         self.members = tuple(members)
         self.weights = normalised(weights)
         self.combine: Combination = combine
@@ -76,11 +87,14 @@ class Predictor:
         self.canvases = tuple(dict.fromkeys(member.canvas for member in members))
 
     @classmethod
-    def load(cls, path: Path | str, device: torch.device | str = "cpu") -> "Predictor":
+    def load(cls, path: Path | str, device: torch.device | str = "cpu", tta: Tta | None = None) -> "Predictor":
         """The ensemble of a folder with `manifest.json`, or the single network of a member folder.
 
+        Args:
+            tta: views whose points are averaged; None: those the manifest names.
+
         Raises:
-            InputError: neither of the two, or files are missing or disagree.
+            InputError: neither of the two, files are missing or disagree, or a member cannot read one of the views.
         """
         folder = Path(path)
         if not folder.is_dir():
@@ -89,7 +103,7 @@ class Predictor:
             if not is_member(folder):
                 raise InputError(f"--model: {folder}: holds no {MANIFEST_FILE} and no member's config.json; give results/<run>/ensemble")
             member = load_member(folder, device)
-            return cls([member], [1.0], "single", _protocol_of(member, folder), device)
+            return cls([member], [1.0], "single", _protocol_of(member, folder), device, tta=tta)
         manifest = read_manifest(folder)
         members: list[Member] = []
         problems: list[str] = []
@@ -104,7 +118,14 @@ class Predictor:
         if problems:
             raise InputError(problems)
         protocol = Protocol(manifest.protocol.name, manifest.protocol.symbols, manifest.protocol.names)
-        return cls(members, [entry.weight for entry in manifest.members], manifest.combine, protocol, device, manifest)
+        views = manifest.tta if tta is None else tta
+        return cls(members, [entry.weight for entry in manifest.members], manifest.combine, protocol, device, manifest, views)
+
+    def in_one_pass(self) -> "Predictor":
+        """The same ensemble without test-time augmentation."""
+        made = copy.copy(self)
+        made.tta = Tta()
+        return made
 
     def predict(self, film: NDArray[np.uint8]) -> Prediction:
         """The landmarks of one film, (h, w) grey values."""
@@ -146,19 +167,31 @@ class Predictor:
     @torch.inference_mode()
     def answer(self, films: Sequence[Shown]) -> list[Prediction]:
         """The landmarks of films, all of them on the device at once."""
-        pictures = {canvas: torch.from_numpy(np.stack([film.pictures[canvas] for film in films]))[:, None] for canvas in self.canvases}
+        pictures = {
+            canvas: torch.from_numpy(np.stack([film.pictures[canvas] for film in films]))[:, None].to(self.device)
+            for canvas in self.canvases
+        }
         placed = {canvas: placement(np.stack([fit_affine(film.size, canvas) for film in films]), self.device) for canvas in self.canvases}
+        seen = [
+            self._in_view(
+                {canvas: view.show(shown) for canvas, shown in pictures.items()},
+                {canvas: view.placed(at, canvas) for canvas, at in placed.items()},
+            )
+            for view in self.tta.views
+        ]
+        points, confidence = (torch.stack(each).mean(0) for each in zip(*seen, strict=True))
+        return [Prediction(xy, sure) for xy, sure in zip(as_points(points), confidence.float().cpu().numpy(), strict=True)]
+
+    def _in_view(self, pictures: Mapping[Canvas, Tensor], placed: Mapping[Canvas, Placement]) -> tuple[Tensor, Tensor]:
+        """(N, K, 2) float64 points in original px and (N, K) confidences of films (N, 1, H, W) that lie on the canvases as told."""
         placements = [placed[member.canvas] for member in self.members]
         maps = [heatmaps_of(member, pictures[member.canvas]) for member in self.members]
         decoded = [member.codec.decode(each) for member, each in zip(self.members, maps, strict=True)]
         confidence = coordinate_mean(torch.stack([each for _, each in decoded]), self.weights)
         if self.combine == "heatmap_mean":
-            points = heatmap_mean(maps, self.frames, placements, self.weights)
-        else:
-            points = coordinate_mean(
-                torch.stack([to_original(each, at) for (each, _), at in zip(decoded, placements, strict=True)]), self.weights
-            )
-        return [Prediction(xy, sure) for xy, sure in zip(as_points(points), confidence.float().cpu().numpy(), strict=True)]
+            return heatmap_mean(maps, self.frames, placements, self.weights), confidence
+        in_original = [to_original(each, at) for (each, _), at in zip(decoded, placements, strict=True)]
+        return coordinate_mean(torch.stack(in_original), self.weights), confidence
 
 
 def _protocol_of(member: Member, folder: Path) -> Protocol:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from ceph_core import models
-from ceph_core.codec import HeatmapCodec
+from ceph_core.codec import codec_for
 from ceph_core.config import Config
 from ceph_core.geometry import Canvas
 from ceph_core.losses import per_landmark
@@ -24,7 +24,7 @@ def estimate_memory_mb(config: Config, canvas: Canvas, num_landmarks: int, half_
     computed at once counts beside what is kept.  Expect a GPU's allocator to add a tenth.
     """
     batch = min(config.train.micro_batch or config.train.batch_size, config.train.batch_size)
-    codec = HeatmapCodec(config.model.head_stride, config.heatmap.loss, config.heatmap.sigma_rel * config.data.image_size)
+    codec = codec_for(config, config.data.image_size)
     with torch.device("meta"):
         net = models.build(config.model.model_copy(update={"pretrained": False}), num_landmarks).train()
         sigma = torch.empty(num_landmarks)

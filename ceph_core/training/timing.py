@@ -9,7 +9,7 @@ from statistics import median
 import torch
 
 from ceph_core import models
-from ceph_core.codec import HeatmapCodec
+from ceph_core.codec import codec_for
 from ceph_core.config import Config, Stage
 from ceph_core.data.films import TrainingData
 from ceph_core.data.loader import Batch
@@ -76,7 +76,7 @@ def film_seconds(config: Config, canvas: Canvas, num_landmarks: int, device: tor
     batch = config.train.batch_size if device.type == "cuda" else min(config.train.batch_size, 2)
     net = models.build(config.model.model_copy(update={"pretrained": False}), num_landmarks).train()
     learner = Learner(net, config.train, device, pick_precision(config.train, device))
-    codec = HeatmapCodec(config.model.head_stride, config.heatmap.loss, config.heatmap.sigma_rel * config.data.image_size)
+    codec = codec_for(config, config.data.image_size)
     sigma, weights = torch.full((num_landmarks,), codec.sigma_px, device=device), torch.ones(num_landmarks, device=device)
     images = torch.randint(0, 256, (batch, 1, canvas.height, canvas.width), dtype=torch.uint8)
     films = Batch(images, torch.rand(batch, num_landmarks, 2) * canvas.width)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from ceph_core import models
-from ceph_core.codec import HeatmapCodec
+from ceph_core.codec import HeatmapCodec, codec_for
 from ceph_core.config import Config, problems_of
 from ceph_core.data.films import OpenFilms, TrainingData
 from ceph_core.data.loader import Loader
@@ -239,7 +239,7 @@ class Training:
         return plan(self.config, max(self.epoch, 1), self._feedback)
 
     def _codec(self, size: int) -> HeatmapCodec:
-        return HeatmapCodec(self.config.model.head_stride, self.config.heatmap.loss, self.config.heatmap.sigma_rel * size)
+        return codec_for(self.config, size)
 
     def _load(self, path: Path, changed: bool) -> None:
         state = checkpoint.load(path)

@@ -12,10 +12,10 @@ import pytest
 import torch
 from drawn_films import TINY, make, tiny
 
+from ceph_core.codec import codec_for
 from ceph_core.config import Config, apply, get, knobs
 from ceph_core.data.films import TrainingData
 from ceph_core.data.loader import Batch
-from ceph_core.inference.member import codec_of
 from ceph_core.models import build, recomputed_parts
 from ceph_core.training import feedback
 from ceph_core.training.device import num_workers, picks_compile
@@ -119,6 +119,13 @@ def kinds(made: Training) -> tuple[Any, ...]:
     return type(made.learner.net.backbone).__name__, sum(weight.numel() for weight in made.learner.net.parameters())
 
 
+def decoded(config: Config, _: TrainingData) -> list[float]:
+    """Points of one map that is no Gaussian."""
+    maps = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(3)) ** 4
+    found, _ = codec_for(config, config.data.image_size).decode(maps)
+    return list(found.flatten().tolist())
+
+
 def remembered(config: Config, _: TrainingData) -> tuple[float, ...]:
     return running(config, (0.1, 0.2, 0.3), (0.3, 0.2, 0.1))
 
@@ -149,6 +156,8 @@ ROWS: dict[str, Row] = {
     "model.norm_frozen_after": Row(0.9, planned(lambda each: each.frozen_norm, epoch=3), {"model.norm": "frozen"}),
     "heatmap.sigma_rel": Row(0.02, sigma_of),
     "heatmap.loss": Row("mse", stepped(weights)),
+    "heatmap.decoder": Row("argmax", decoded),
+    "heatmap.decoder_window": Row(6.0, decoded, {"heatmap.decoder": "soft_argmax"}),
     "heatmap.landmark_sigma": Row("D=2 C=0.5", sigma_of),
     "heatmap.learned_sigma": Row(0.1, stepped(lambda made: made.learner.sigmas is not None and made.learner.sigmas.factors().tolist())),
     "augment.flip_p": Row(0.5, shown),
@@ -287,7 +296,7 @@ def _equal(one: Any, other: Any) -> bool:
 
 def test_the_codec_of_a_member_is_the_one_it_was_trained_with() -> None:
     config = tiny(heatmap__sigma_rel=0.03, heatmap__loss="mse", model__head_stride=2)
-    codec = codec_of(config)
+    codec = codec_for(config, config.data.image_size)
     assert (codec.stride, codec.loss, codec.sigma_px) == (2, "mse", pytest.approx(0.03 * 64))
 
 

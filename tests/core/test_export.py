@@ -11,17 +11,24 @@ import torch
 from torch import nn
 
 from ceph_core import models
-from ceph_core.config import Config, apply
+from ceph_core.config import Config, Decoder, apply
 from ceph_core.geometry import Canvas, canvas_for, fit_affine, resample
 from ceph_core.inference import Member, Predictor, export, make_member
+from ceph_core.inference.tta import Tta
 from ceph_core.landmarks import ISBI19, Protocol
 
 TWO = Protocol("two", ("A", "B"), ("first", "second"))
 
 
-def member(size: int, stride: int, loss: str, net: nn.Module | None = None) -> Member:
+def member(size: int, stride: int, loss: str, net: nn.Module | None = None, decoder: Decoder = "log_parabola") -> Member:
     torch.manual_seed(size)
-    values = {"data.image_size": size, "model.head_stride": stride, "heatmap.loss": loss, "heatmap.sigma_rel": 0.03}
+    values = {
+        "data.image_size": size,
+        "model.head_stride": stride,
+        "heatmap.loss": loss,
+        "heatmap.sigma_rel": 0.03,
+        "heatmap.decoder": decoder,
+    }
     config = apply(Config(), {**values, "model.name": "hrnet_w18_small"})
     num = 2 if net else len(ISBI19)
     return make_member(config, canvas_for(1.2, size), net or models.build(config.model, num), num)
@@ -47,9 +54,17 @@ def test_a_film_is_put_on_the_canvas_as_everywhere_else(size: tuple[int, int]) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("combine", ["coordinate_mean", "heatmap_mean"])
-def test_one_file_gives_the_ensemble_s_points_for_films_of_any_size(tmp_path: Path, combine: Any) -> None:
-    members = [member(64, 2, "mse", smooth(2)), member(96, 4, "cross_entropy", smooth(4))]
+@pytest.mark.parametrize(
+    ("combine", "decoder"),
+    [
+        ("coordinate_mean", "log_parabola"),
+        ("heatmap_mean", "log_parabola"),
+        ("heatmap_mean", "soft_argmax"),
+        ("coordinate_mean", "quarter"),
+    ],
+)
+def test_one_file_gives_the_ensemble_s_points_for_films_of_any_size(tmp_path: Path, combine: Any, decoder: Decoder) -> None:
+    members = [member(64, 2, "mse", smooth(2), decoder), member(96, 4, "cross_entropy", smooth(4), decoder)]
     predictor = Predictor(members, [1, 2], combine, TWO)
     path = tmp_path / "deep" / "ensemble.onnx"
     assert export.export_onnx(predictor, path) < export.TOLERANCE_PX
@@ -63,6 +78,17 @@ def test_one_file_gives_the_ensemble_s_points_for_films_of_any_size(tmp_path: Pa
     expected = predictor.predict(film)
     assert points.shape == (2, 2) and np.abs(points - expected.points_px).max() < export.TOLERANCE_PX
     assert np.allclose(confidence, expected.confidence, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_file_is_one_pass_of_an_ensemble_with_views_and_says_so(tmp_path: Path) -> None:
+    predictor = Predictor([member(64, 4, "mse", smooth(4))], [1], "single", TWO, tta=Tta(scales=(0.5, 1.5)))
+    film, said = export.drawn_film(333, 222, seed=5), []
+    assert np.abs(predictor.predict(film).points_px - predictor.in_one_pass().predict(film).points_px).max() > 1
+    assert export.export_onnx(predictor, tmp_path / "e.onnx", [film], said.append) < export.TOLERANCE_PX
+    assert "one pass without the ensemble's test-time augmentation (2 scales)" in said[0]
+    metadata = onnxruntime.InferenceSession(tmp_path / "e.onnx").get_modelmeta().custom_metadata_map
+    assert metadata["tta"] == "none: one pass; the ensemble folder's own is 2 scales"
 
 
 @pytest.mark.slow

@@ -186,6 +186,8 @@ def test_the_largest_frame_is_the_goal_and_members_of_one_frame_are_not_resample
     frames = [Frame(Canvas(128, 96), HeatmapCodec(1, "mse", 4.0)), Frame(Canvas(256, 224), HeatmapCodec(4, "mse", 4.0))]
     assert largest(frames) == 1 and common(frames[1:]) == frames[1]
     assert common(frames) == Frame(Canvas(256, 224), HeatmapCodec(1, "mse", 4.0))
+    soft = Frame(Canvas(256, 224), HeatmapCodec(4, "mse", 4.0, "soft_argmax", 2.0))
+    assert common([frames[0], soft]).codec == HeatmapCodec(1, "mse", 4.0, "soft_argmax", 2.0), "the largest member's decoder"
     maps = torch.rand(1, 1, 64, 56) ** 8
     at = placement(fit_affine((240, 200), frames[1].canvas)[None])
     same = heatmap_mean([maps, maps], [frames[1], frames[1]], [at, at], normalised([1, 3]))
@@ -275,6 +277,29 @@ def test_a_manifest_that_does_not_fit_is_named(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(InputError, match=r"manifest\.json"):
         Predictor.load(tmp_path)
+
+
+def test_the_manifest_names_each_decoder_and_an_older_one_means_the_log_parabola(tmp_path: Path) -> None:
+    config = apply(config_of(64), {"heatmap.decoder": "soft_argmax", "heatmap.decoder_window": 2.0})
+    member = make_member(config, Canvas(64, 64), models.build(config.model, 19), 19)
+    save_member(tmp_path / "member_0", config, member.canvas, member.net.state_dict(), 19)
+    write_manifest(tmp_path, make_manifest([member], [1.0], "single", ISBI19, 1.0))
+    path = tmp_path / "manifest.json"
+    good = json.loads(path.read_text())
+    assert (good["members"][0]["decoder"], good["members"][0]["decoder_window"]) == ("soft_argmax", 2.0)
+    assert Predictor.load(tmp_path).members[0].codec == HeatmapCodec(4, "mse", 64 * 0.03, "soft_argmax", 2.0)
+
+    older = {key: value for key, value in good["members"][0].items() if not key.startswith("decoder")}
+    path.write_text(json.dumps(good | {"members": [older]}))
+    with pytest.raises(InputError, match=r"member_0: decoder log_parabola, but its config\.json says soft_argmax"):
+        Predictor.load(tmp_path)
+    plain = config_of(64)
+    save_member(tmp_path / "member_0", plain, member.canvas, member.net.state_dict(), 19)
+    card = json.loads((tmp_path / "member_0" / "config.json").read_text())
+    for name in ("decoder", "decoder_window"):
+        del card["config"]["heatmap"][name]
+    (tmp_path / "member_0" / "config.json").write_text(json.dumps(card))
+    assert Predictor.load(tmp_path).members[0].codec == HeatmapCodec(4, "mse", 64 * 0.03)
 
 
 def candidates_with_noise(noise: list[float], num: int = 40) -> tuple[list[Candidate], np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from ceph_core.config import Config, apply
 from ceph_core.data.imagefile import read_grey
 from ceph_core.data.parallel import num_threads
 from ceph_core.geometry import Canvas
-from ceph_core.inference import Predictor, make_manifest, make_member, overlay, save_member, write_manifest
+from ceph_core.inference import Predictor, make_manifest, make_member, overlay, save_member, tta, write_manifest
 from ceph_core.inference import predictor as module
 from ceph_core.inference.export import drawn_film
 from ceph_core.inference.outputs import batch_for
@@ -66,6 +66,21 @@ def test_points_are_written_in_px_and_mm_with_an_overlay_a_film(
     assert [whole["films"][0][key] for key in ("height", "width", "overlay")] == [120, 100, "film 0_overlay.png"]
     assert [landmark["landmark"] for landmark in whole["films"][1]["landmarks"]] == list(ISBI19.symbols)
     assert [path.name for path in out.parent.iterdir()] == ["out"], "nothing is left beside it"
+
+
+def test_views_are_averaged_where_asked(model: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = films / "film 0.png"
+    asked = ["predict", "--model", str(model), str(film), "--no-overlays", "--out", str(tmp_path / "out")]
+    plain, averaged = (Predictor.load(model, tta=views).predict(read_grey(film)).points_px for views in (None, tta.parse("shift,scale")))
+    assert np.abs(plain - averaged).max() > 0.1
+    for words, expected in (([], plain), (["--tta", "none"], plain), (["--tta", "shift,scale"], averaged)):
+        assert main([*asked, *words]) == 0
+        found = [[float(row["x_px"]), float(row["y_px"])] for row in rows_of(tmp_path / "out" / "points.csv")]
+        assert np.abs(found - expected).max() < 0.006, "rounded to a hundredth"
+    capsys.readouterr()
+    for words, said in (("flip", "member_0 was trained without flips"), ("turn", "'turn': allowed are flip, shift, scale")):
+        assert main([*asked, "--tta", words]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_without_a_spacing_no_mm_are_made_up(model: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,6 +202,10 @@ def test_evaluate_warns_of_films_the_model_has_seen_and_writes_what_is_asked(
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert scores["scores"]["ensemble (single)"]["films"] == 3 and set(scores["by_landmark"]) == set(ISBI19.symbols)
 
+    assert main([*asked, "--tta", "scale", "--out", str(tmp_path / "views.json")]) == 0
+    capsys.readouterr()
+    assert next(iter(json.loads((tmp_path / "views.json").read_text())["scores"])) == "ensemble (single, TTA 2 scales)"
+
     assert main([*asked, "--split", "all", "--out", str(tmp_path / "scores.csv")]) == 0
     said = capsys.readouterr()
     assert "2 of 15 scored films (by id" in said.err and "2 scored films share a radiograph" in said.err
@@ -199,6 +218,8 @@ def test_evaluate_refuses_what_it_cannot_score(model: Path, isbi: Path, tmp_path
         (["--spacing-mm", "2", "--split", "test9"], "--split: test9"),
         (["--spacing-mm", "2", "--out", str(tmp_path / "scores.xlsx")], "allowed are .csv and .json"),
         (["--annotator", "me", "--format", "dicom"], "annotator"),
+        (["--spacing-mm", "2", "--tta", "turn"], "--tta: 'turn'"),
+        (["--spacing-mm", "2", "--tta", "flip"], "member_0 was trained without flips"),
         ([], "--spacing-mm"),
     ):
         assert main([*asked, *wrong]) == 2
