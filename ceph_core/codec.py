@@ -1,5 +1,6 @@
 """Heatmap targets and their decoding: the two directions agree to 0.02 px for sigma of at least 0.7 heatmap px."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -104,6 +105,34 @@ class HeatmapCodec:
         shift = [_vertex(log_at(-reach * dy, -reach * dx), middle, log_at(reach * dy, reach * dx), reach) for dy, dx in ((0, 1), (1, 0))]
         points = torch.stack([column + shift[0], row + shift[1]], dim=-1)
         return to_input(points, self.stride), self._confidence(heatmaps, points)
+
+    def peak_width_px(self, heatmaps: Tensor) -> Tensor:
+        """Standard deviation of the Gaussian that fits each peak: how blurry a prediction is.
+
+        The same parabola as in `decode`: through the logarithm of values `reach` apart, a Gaussian's has the curvature
+        -(reach / sigma)^2 wherever its centre lies between the pixels.
+
+        Args:
+            heatmaps: (B, K, h, w) of `activate`; a probability map's constant factor does not change the curvature.
+
+        Returns:
+            (B, K) input px, the geometric mean of both axes; NaN where a map has no peak.
+        """
+        height, width = heatmaps.shape[2:]
+        reach = min(max(1, round(self.sigma_px / self.stride)), (height - 1) // 2, (width - 1) // 2)
+        flat = heatmaps.flatten(2)
+        peak = flat.argmax(-1)
+        row = (peak // width).clamp(reach, height - 1 - reach)
+        column = (peak % width).clamp(reach, width - 1 - reach)
+        floor = _FLOOR * flat.amax(-1).clamp_min(torch.finfo(torch.float32).tiny / _FLOOR)
+
+        def log_at(dy: int, dx: int) -> Tensor:
+            return flat.gather(2, ((row + dy) * width + column + dx)[..., None]).squeeze(-1).maximum(floor).log()
+
+        middle = 2 * log_at(0, 0)
+        curvatures = [log_at(-dy, -dx) - middle + log_at(dy, dx) for dy, dx in ((0, reach), (reach, 0))]
+        widths = [torch.where(curvature < 0, reach / (-curvature).sqrt(), math.nan) for curvature in curvatures]
+        return (widths[0] * widths[1]).sqrt() * self.stride
 
     def _confidence(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         if self.loss != "cross_entropy":
