@@ -33,6 +33,9 @@ class TrainConfig(Frozen):
         50, ge=1, le=10_000, description="validations of a run, spread evenly over its epochs; rungs and the last epoch have theirs besides"
     )
     workers: int | None = Field(None, ge=0, le=64, description="loader processes (unset: none on a CPU, up to 4 beside a GPU)")
+    stop_hopeless: bool = Field(
+        False, description="stop a run that will come to nothing: it collapsed, or is not better than the mean shape after a fifth of it"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order and augmentation")
 
     def resolved_warmup(self) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ceph_core.errors import InputError
 
 STATE_FILE = "state.pt"
-FORMAT = 2
+FORMAT = 3
 
 SAVE_INTERVAL_S, SAVE_SHARE = 30.0, 20
 """A training saves when this long, and this many times as long as its last save took, has gone by: at most 5 % of the time."""

@@ -22,6 +22,8 @@ from ceph_core.errors import InputError
 from ceph_core.metrics import radial_errors_mm, summarize
 from ceph_core.training import checkpoint
 from ceph_core.training.device import num_workers, peak_memory_mb, pick_device, pick_precision, picks_compile, prepare
+from ceph_core.training.health import Health
+from ceph_core.training.health.watch import Watch, mean_shape_mre_mm
 from ceph_core.training.learner import Learner
 from ceph_core.training.plan import EpochPlan, Feedback, largest_batch, learning_rate, plan
 from ceph_core.training.result import EpochResult
@@ -68,6 +70,7 @@ class Training:
         self.epoch = 0
         self._in_epoch = False
         self._feedback = Feedback(data.train_ids, len(data.dataset.protocol), marks)
+        self._watch = Watch(config, mean_shape_mre_mm(data))
         torch.manual_seed(config.train.seed)
         # A checkpoint holds every weight: a resume needs no pretrained ones, which may be out of reach by now.
         model = config.model if resume is None else config.model.model_copy(update={"pretrained": False})
@@ -101,12 +104,13 @@ class Training:
         self._in_epoch = False
         trained = time.perf_counter()
         self.epoch = epoch
-        val_loss, errors = math.nan, np.empty((0, self._feedback.num_landmarks))
+        val_loss, errors, width = math.nan, np.empty((0, self._feedback.num_landmarks)), math.nan
         if math.isfinite(train_loss) and todo.validates:
             answers = self.validate(self.data.validation_ids)
             if math.isfinite(answers.loss):  # else diverged: decoding would give points even then, and no figure may look like one
                 val_loss, errors = answers.loss, self.errors_mm(answers, self.data.validation_ids)
-        return EpochResult(
+                width = answers.peak_width_rel
+        result = EpochResult(
             epoch=epoch,
             train_loss=train_loss,
             val_loss=val_loss,
@@ -120,7 +124,14 @@ class Training:
             films_per_s=len(todo.film_ids) / (trained - started),
             peak_memory_mb=peak_memory_mb(self.device),
             validated=todo.validates or not math.isfinite(train_loss),  # nothing to wait for: there will be no figure
+            peak_width_rel=width,
         )
+        return self._watch.take(result)
+
+    @property
+    def health(self) -> Health:
+        """How the run goes, as of the last validated epoch."""
+        return self._watch.health
 
     def validate(self, film_ids: tuple[str, ...]) -> Answers:
         """Points of the averaged weights on these films, at the size of the epoch last trained."""
@@ -147,6 +158,7 @@ class Training:
             "config": self.config.model_dump(mode="json"),
             "epoch": self.epoch,
             "train_ids": list(self.data.train_ids),
+            "history": self._watch.state(),
             **self.learner.state_dict(),
         }
 
@@ -207,6 +219,7 @@ class Training:
                 stacklevel=3,
             )
         self.epoch = state["epoch"]
+        self._watch.load(state["history"])
         self.learner.load_state_dict(state)
 
 

@@ -22,11 +22,13 @@ class Answers:
         points_px: (N, K, 2) float64, original px.
         confidence: (N, K).
         loss: mean loss over visible landmarks.
+        peak_width_rel: median of the fitted widths of the visible landmarks' peaks, each over its target's sigma; NaN if none has one.
     """
 
     points_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
     loss: float
+    peak_width_rel: float
 
 
 @torch.inference_mode()
@@ -41,21 +43,24 @@ def answer(
     """
     device = next(net.parameters()).device
     rows = films.rows(film_ids)
-    points, confidences, loss_sum, seen = [], [], torch.zeros((), device=device), torch.zeros((), device=device)
+    points, confidences, widths, loss_sum, seen = [], [], [], torch.zeros((), device=device), torch.zeros((), device=device)
     for start in range(0, len(rows), batch):
         chunk = rows[start : start + batch]
         images = torch.from_numpy(films.images[chunk])[:, None].to(device).float().contiguous(memory_format=torch.channels_last)
         with autocast(device, precision):
             raw = net(images)
-        found, confidence = codec.decode(codec.activate(raw))
+        heatmaps = codec.activate(raw)
+        found, confidence = codec.decode(heatmaps)
         target = codec.encode(torch.from_numpy(films.landmarks_input[chunk]).to(device), sigma_px, (images.shape[-2], images.shape[-1]))
         loss_sum += per_landmark(codec.loss, raw, target).sum()
         seen += target.visible.sum()
         points.append(found)
         confidences.append(confidence)
+        widths.append((codec.peak_width_px(heatmaps) / sigma_px)[target.visible])
     in_input = torch.cat(points).double().cpu().numpy()
     return Answers(
         points_px=transform(invert(films.affines[rows]), in_input),
         confidence=torch.cat(confidences).double().cpu().numpy(),
         loss=float(loss_sum / seen.clamp_min(1)),
+        peak_width_rel=float(torch.cat(widths).nanmedian()),
     )
