@@ -26,6 +26,7 @@ from ceph_core.duration import duration
 from ceph_core.errors import InputError
 from ceph_core.inference.member import save_member
 from ceph_core.training.checkpoint import STATE_FILE, Saver
+from ceph_core.training.health import Health, changes, findings, hopeless
 from ceph_core.training.result import EpochResult, scalars
 from ceph_core.training.timing import area_epochs, fitting_epochs, measure, with_epochs
 from ceph_core.training.trainer import Training
@@ -42,6 +43,10 @@ class Interrupted(Exception):
 
 class Diverged(Exception):
     """The loss is no number any more."""
+
+
+class Hopeless(Exception):
+    """The run will come to nothing, and `train.stop_hopeless` says to stop then."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,7 @@ def start(out: Path, source: SourceConfig, config: Config, minutes: float | None
         InputError: the input is wrong, the folder in use, or the time too short for an epoch.
         Interrupted: Ctrl-C; the state is saved.
         Diverged: the loss is no number.
+        Hopeless: with `train.stop_hopeless`; the state is saved.
     """
     began = time.monotonic()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -190,6 +196,7 @@ def _train(out: Path, training: Training) -> Path:
         f"{len(data.validation_ids)} validation films of {data.dataset.name}, epochs {training.epoch + 1} to {config.train.epochs}"
     )
     saver = Saver(out)
+    names = training.health.names
     with (
         closing(saver),
         SummaryWriter(str(out / TENSORBOARD_FOLDER), purge_step=training.epoch + 1, flush_secs=10) as writer,
@@ -201,12 +208,22 @@ def _train(out: Path, training: Training) -> Path:
             _say(_line(config, result))
             if result.diverged:
                 raise Diverged(f"epoch {result.epoch}: the loss is no number; lower train.lr ({config.train.lr:g})")
-            is_interrupted = stop.asked and result.epoch < config.train.epochs
-            if saver.is_due or is_interrupted or result.epoch == config.train.epochs:
+            for change in changes(config, names, result.health):
+                _say(change)
+            names = result.health
+            is_last = result.epoch == config.train.epochs
+            is_interrupted = stop.asked and not is_last
+            lost = hopeless(names, result.epoch, config.train.epochs) if config.train.stop_hopeless and not is_last else None
+            if saver.is_due or is_interrupted or lost or is_last:
                 saver.save(training.state())
-            if is_interrupted:
+            if lost or is_interrupted:
                 saver.wait()
+            if lost:
+                (finding,) = findings(config, [lost])
+                raise Hopeless(f"epoch {result.epoch}: hopeless: {finding}; the state is kept, no member is written")
+            if is_interrupted:
                 raise Interrupted(f"epoch {result.epoch} is saved")
+    _say(_verdict(training.health))
     member = out / MEMBER_FOLDER
     canvas = data.canvas(config.data.image_size)
     weights = training.learner.ema.net.state_dict()
@@ -226,6 +243,14 @@ def _line(config: Config, result: EpochResult) -> str:
         f"({result.image_size} px, batch {result.batch_size}, {result.seconds:.1f} s, "
         f"{result.films_per_s:.1f} films/s); about {duration(left)} left"
     )
+
+
+def _verdict(health: Health) -> str:
+    """How the run has ended, in a line."""
+    last = health.last
+    assert last is not None  # the last epoch is validated
+    figures = f"validation MRE {last.mre_mm:.2f} mm, SDR@2 {last.sdr_2mm:.0f} %, SDR@4 {last.sdr_4mm:.0f} %"
+    return f"trained: {figures}; tier: {health.tier}; against the guide's trajectory: {health.trajectory}"
 
 
 class _StopSignal:

@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         if single_run.can_resume(args.out):
             print(f"go on with:\n  python -m ceph_core train --out {shlex.quote(str(args.out.absolute()))} --resume", file=sys.stderr)
         return 130
-    except single_run.Diverged as error:
+    except (single_run.Diverged, single_run.Hopeless) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     print(f"its errors on the locked test films:\n  python -m ceph_core evaluate --model {shlex.quote(str(member))}", file=sys.stderr)
