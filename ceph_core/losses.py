@@ -50,8 +50,13 @@ def _cross_entropy(raw: Tensor, target: Target) -> Tensor:
     rows = target.rows / target.rows.sum(-1, keepdim=True).clamp_min(1e-12)
     columns = target.columns / target.columns.sum(-1, keepdim=True).clamp_min(1e-12)
     expected = torch.einsum("bkhw,bkh,bkw->bk", raw, rows, columns)
-    entropy = -torch.xlogy(rows, rows).sum(-1) - torch.xlogy(columns, columns).sum(-1)
+    entropy = _entropy(rows) + _entropy(columns)
     return raw.flatten(2).logsumexp(-1) - expected - entropy
+
+
+def _entropy(factor: Tensor) -> Tensor:
+    """Of a distribution over the last axis; far from its centre the factor is 0, where xlogy's gradient is infinite."""
+    return -(factor * factor.clamp_min(1e-30).log()).sum(-1)
 
 
 _LOSSES = {"mse": _mse, "adaptive_wing": _adaptive_wing, "cross_entropy": _cross_entropy}

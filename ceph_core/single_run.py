@@ -4,7 +4,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,17 +24,24 @@ from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.duration import duration
 from ceph_core.errors import InputError
-from ceph_core.inference.member import save_member
+from ceph_core.inference.averaging import Finalist, best, finalists, write_finalist
+from ceph_core.training import checkpoint
 from ceph_core.training.checkpoint import STATE_FILE, Saver
-from ceph_core.training.health import Health, changes, findings, hopeless
+from ceph_core.training.health import Health, changes, findings, stops_for
+from ceph_core.training.out_of_memory import OutOfMemory
+from ceph_core.training.plan import relative_cost
 from ceph_core.training.result import EpochResult, scalars
-from ceph_core.training.timing import area_epochs, fitting_epochs, measure, with_epochs
-from ceph_core.training.trainer import Training
+from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
+from ceph_core.training.timing import fitting_epochs, full_epochs, measure, with_epochs
+from ceph_core.training.trainer import Training, difference
 
-PLAN_FILE, MEMBER_FOLDER, TENSORBOARD_FOLDER, LOCK_FILE = "plan.yaml", "member", "tensorboard", "run.lock"
+PLAN_FILE, TENSORBOARD_FOLDER, LOCK_FILE = "plan.yaml", "tensorboard", "run.lock"
 
 _MARGIN = 0.95
 """Share of the time left that the epochs may take by the measured price: machines have slow minutes."""
+
+
+__all__ = ["Diverged", "Interrupted", "OutOfMemory", "Plan", "Stage1", "can_resume", "configure", "resume", "start"]
 
 
 class Interrupted(Exception):
@@ -92,24 +99,30 @@ class Plan:
             raise InputError(f"{path}: no plan of `train` ({type(error).__name__}: {error}); restore it, or start a new run") from error
 
 
-def configure(overrides: Sequence[str]) -> Config:
-    """The default configuration with `KEY=VALUE`s, whose values are YAML.
+def configure(overrides: Sequence[str], flags: Mapping[str, Any] | None = None, base: Config | None = None) -> Config:
+    """A configuration with `KEY=VALUE`s, whose values are YAML, and with what the command's own flags set.
+
+    Args:
+        flags: values by dotted key.
+        base: what is changed; the defaults if none.
 
     Raises:
-        InputError: not of this form, unknown keys, values out of range: all of them at once.
+        InputError: not of this form, unknown keys, values out of range, or a key set twice: all of them at once.
     """
-    values, problems = {}, []
+    values, problems = dict(flags or {}), []
     for text in overrides:
         key, equals, raw = text.partition("=")
         if not equals or not key:
             problems.append(f"--set {text}: must be KEY=VALUE, such as train.lr=1e-3")
             continue
+        if flags and key in flags:
+            problems.append(f"--set {text}: {key} is also set by a flag of its own; give one of the two")
         try:
             values[key] = yaml.safe_load(raw)
         except yaml.YAMLError as error:
             problems.append(f"--set {text}: {raw!r} is not valid YAML ({str(error).splitlines()[0]})")
     try:
-        config = apply(Config(), values, "--set")
+        config = apply(base or Config(), values, "options" if flags else "--set")
     except InputError as error:
         raise InputError([*problems, *error.problems]) from None
     if problems:
@@ -117,7 +130,37 @@ def configure(overrides: Sequence[str]) -> Config:
     return config
 
 
-def start(out: Path, source: SourceConfig, config: Config, minutes: float | None = None) -> Path:
+@dataclass(frozen=True)
+class Stage1:
+    """A checkpoint whose weights another plan goes on from.
+
+    Attributes:
+        state: of the checkpoint, a file or the run folder it lies in.
+        config: it was trained by.
+        source: of its films, where its run's plan lies beside it.
+    """
+
+    state: Path
+    config: Config
+    source: SourceConfig | None
+
+    @classmethod
+    def of(cls, path: Path) -> "Stage1":
+        """What lies there.
+
+        Raises:
+            InputError: no checkpoint, or one of another version.
+        """
+        saved = checkpoint.load(path)
+        try:
+            config = Config.model_validate(saved["config"])
+        except ValidationError as error:
+            raise InputError(problems_of(error, f"{path}: was written by another version")) from error
+        folder = path if path.is_dir() else path.parent
+        return cls(path, config, Plan.read(folder).source if (folder / PLAN_FILE).is_file() else None)
+
+
+def start(out: Path, source: SourceConfig, config: Config, minutes: float | None = None, goes_on_from: Stage1 | None = None) -> Path:
     """Train a new run; the folder appears once everything that may be wrong has been looked at.
 
     Args:
@@ -125,9 +168,10 @@ def start(out: Path, source: SourceConfig, config: Config, minutes: float | None
         source: the films.
         config: the training.
         minutes: wall time of the whole run; replaces `train.epochs` by what fits.
+        goes_on_from: weights, optimizer and epoch to begin with; the change of plan is said.
 
     Returns:
-        The member's folder.
+        The folder of the member, or of the ensemble where averaged answers are best.
 
     Raises:
         InputError: the input is wrong, the folder in use, or the time too short for an epoch.
@@ -145,7 +189,10 @@ def start(out: Path, source: SourceConfig, config: Config, minutes: float | None
         _say(note)
     if minutes is not None:
         config = _fitted(config, data, began + minutes * 60)
-    training = Training(config, data)
+    if goes_on_from is not None:
+        changes = difference(goes_on_from.config, config)
+        _say(f"goes on from {goes_on_from.state}; {'changed: ' + changes if changes else 'the plan is unchanged'}")
+    training = Training(config, data, goes_on_from.state if goes_on_from else None, changed=goes_on_from is not None)
     plan = Plan(config, source, dataset_fingerprint(data.dataset, data.cache_dir))
     plan.write(out)
     with _locked(out):
@@ -195,7 +242,7 @@ def _train(out: Path, training: Training) -> Path:
         f"{config.model.name} on {training.device}, {training.precision}: {len(data.train_ids)} training and "
         f"{len(data.validation_ids)} validation films of {data.dataset.name}, epochs {training.epoch + 1} to {config.train.epochs}"
     )
-    saver = Saver(out)
+    saver, snapshots = Saver(out), Snapshots(out / SNAPSHOT_FOLDER, config)
     names = training.health.names
     with (
         closing(saver),
@@ -203,6 +250,7 @@ def _train(out: Path, training: Training) -> Path:
         _StopSignal() as stop,
     ):
         for result in training:
+            training.offer(snapshots, result)
             for tag, value in scalars(result.figures()).items():
                 writer.add_scalar(tag, value, result.epoch)
             _say(_line(config, result))
@@ -213,7 +261,7 @@ def _train(out: Path, training: Training) -> Path:
             names = result.health
             is_last = result.epoch == config.train.epochs
             is_interrupted = stop.asked and not is_last
-            lost = hopeless(names, result.epoch, config.train.epochs) if config.train.stop_hopeless and not is_last else None
+            lost = stops_for(config, names, result.epoch)
             if saver.is_due or is_interrupted or lost or is_last:
                 saver.save(training.state())
             if lost or is_interrupted:
@@ -223,21 +271,18 @@ def _train(out: Path, training: Training) -> Path:
                 raise Hopeless(f"epoch {result.epoch}: hopeless: {finding}; the state is kept, no member is written")
             if is_interrupted:
                 raise Interrupted(f"epoch {result.epoch} is saved")
-    _say(_verdict(training.health))
-    member = out / MEMBER_FOLDER
-    canvas = data.canvas(config.data.image_size)
-    weights = training.learner.ema.net.state_dict()
-    save_member(member, config, canvas, weights, len(data.dataset.protocol), trial=out.name, epoch=training.epoch)
+    found = finalists(config, data, training.learner.ema.net.state_dict(), snapshots.kept(), training.device, _say)
     training.close()
-    return member
+    chosen = best(found)
+    _say(_verdict(chosen, training.health))
+    return write_finalist(out, config, data, chosen)
 
 
 def _line(config: Config, result: EpochResult) -> str:
-    area = (result.image_size / config.data.image_size) ** 2
     validation = "not validated"
     if result.validated:
         validation = f"validation MRE {result.val.mre_mm:.2f} mm, SDR@2 {result.val.sdr_2mm:.0f} %"
-    left = result.seconds / area * area_epochs(config, result.epoch)
+    left = result.seconds / relative_cost(config, result.epoch) * full_epochs(config, result.epoch)
     return (
         f"epoch {result.epoch}/{config.train.epochs}: loss {result.train_loss:.4f}, {validation} "
         f"({result.image_size} px, batch {result.batch_size}, {result.seconds:.1f} s, "
@@ -245,12 +290,14 @@ def _line(config: Config, result: EpochResult) -> str:
     )
 
 
-def _verdict(health: Health) -> str:
-    """How the run has ended, in a line."""
-    last = health.last
-    assert last is not None  # the last epoch is validated
-    figures = f"validation MRE {last.mre_mm:.2f} mm, SDR@2 {last.sdr_2mm:.0f} %, SDR@4 {last.sdr_4mm:.0f} %"
-    return f"trained: {figures}; tier: {health.tier}; against the guide's trajectory: {health.trajectory}"
+def _verdict(chosen: Finalist, health: Health) -> str:
+    """What the run leaves behind, in a line."""
+    if health.last is None:
+        return f"trained: {chosen.name}; no validation films, so no tier"
+    return (
+        f"trained: {chosen.name}, validation MRE {chosen.mre_mm:.2f} mm; tier: {chosen.tier}; "
+        f"against the guide's trajectory: {health.trajectory}"
+    )
 
 
 class _StopSignal:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from ceph_core.config import Config, ScheduleConfig
-from ceph_core.training.plan import stage_at, stage_size
+from ceph_core.config import Config
+from ceph_core.training.curriculum import share_admitted
+from ceph_core.training.plan import relative_cost
 
 FINISH_S = 90.0
 """Seconds kept for selection, test, export and report beside the candidates' training."""
@@ -19,16 +20,17 @@ _SAFETY = 1.15
 
 @dataclass
 class EpochCost:
-    """Seconds an epoch, from reports: proportional to the input's area, one constant (the median) a network."""
+    """Seconds an epoch, from reports: proportional to input area and share of the films shown, one constant (the median) a network."""
 
     # Kept in order: the live view asks for estimates many times a second, of every trial.
     _per_area: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _areas: dict[tuple[int, int, ScheduleConfig], tuple[int, ...]] = field(default_factory=dict)
+    _areas: dict[tuple[object, ...], tuple[int, ...]] = field(default_factory=dict)
 
-    def observe(self, config: Config, image_size: int, seconds: float) -> None:
-        """One epoch of `config` at `image_size` took so long."""
+    def observe(self, config: Config, epoch: int, image_size: int, seconds: float) -> None:
+        """An epoch of `config` at `image_size` took so long."""
         if seconds > 0:
-            insort(self._per_area[config.model.name], seconds / image_size**2)
+            films = share_admitted(config.curriculum, epoch, config.train.epochs)
+            insort(self._per_area[config.model.name], seconds / (image_size**2 * films))
 
     def seconds(self, config: Config, from_epoch: int = 0, to_epoch: int | None = None) -> float | None:
         """Estimate of epochs from_epoch + 1 ... to_epoch (default: the end); None before anything was measured.
@@ -45,12 +47,16 @@ class EpochCost:
         return constants.get(network, max(constants.values())) * area_px
 
     def area(self, config: Config, from_epoch: int = 0, to_epoch: int | None = None) -> int:
-        """Squares of the input's long side, px, added up over epochs from_epoch + 1 ... to_epoch (default: the end)."""
+        """Squares of the input's long side, px, added up over epochs from_epoch + 1 ... to_epoch (default: the end).
+
+        An epoch that shows a share of the films counts that share.
+        """
         size, epochs = config.data.image_size, config.train.epochs
-        upto = self._areas.get((size, epochs, config.schedule))
+        key = (size, epochs, config.schedule, config.curriculum)
+        upto = self._areas.get(key)
         if upto is None:
-            each = (stage_size(size, stage_at(config, epoch).size) ** 2 for epoch in range(1, epochs + 1))
-            upto = self._areas[size, epochs, config.schedule] = tuple(accumulate(each, initial=0))
+            each = (round(size**2 * relative_cost(config, epoch)) for epoch in range(1, epochs + 1))
+            upto = self._areas[key] = tuple(accumulate(each, initial=0))
         return max(0, upto[epochs if to_epoch is None else to_epoch] - upto[from_epoch])
 
 

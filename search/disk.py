@@ -1,12 +1,14 @@
 """Keeps a run folder within `budget.disk_gb`: the checkpoints of the worst ended trials go first."""
 
 import os
+import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from ceph_core.training.checkpoint import STATE_FILE
+from ceph_core.training.snapshots import SNAPSHOT_FOLDER
 from search.policy import Policy
 from search.records import RunFolder
 
@@ -54,8 +56,10 @@ class Disk:
             path = self._run.trial_dir(trial) / STATE_FILE
             if trial in kept or self._policy.trials[trial].is_baseline or not path.exists():
                 continue
-            gone[trial] = path.stat().st_size
+            snapshots = path.parent / SNAPSHOT_FOLDER
+            gone[trial] = path.stat().st_size + (_bytes_in(snapshots) if snapshots.exists() else 0)
             path.unlink()
+            shutil.rmtree(snapshots, ignore_errors=True)
             excess -= gone[trial]
             self._sizes.removed(trial, gone[trial])
         self._gone |= gone.keys()

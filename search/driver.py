@@ -64,6 +64,8 @@ def open_data(source: SourceConfig, space: Space) -> TrainingData:
     sizes = space.grid_sizes()
     data = TrainingData.of(dataset, source, cache_dir, sizes)
     space.check_against(len(data.train_ids))
+    if not data.validation_ids:
+        raise InputError(f"{dataset.root}: no validation films; trials could not be compared")
     if not data.test_ids:
         raise InputError(f"{dataset.root}: no test films; the ensemble could not be judged")
     data.cache(sizes)

@@ -9,8 +9,8 @@ from ceph_core.data.films import TrainingData
 from ceph_core.duration import duration
 from ceph_core.training.device import pick_device, pick_precision
 from ceph_core.training.memory import estimate_memory_mb
-from ceph_core.training.plan import stage_alone
-from ceph_core.training.timing import area_epochs, film_seconds
+from ceph_core.training.progressive import stage_alone
+from ceph_core.training.timing import film_seconds, full_epochs
 from search.live import LiveView
 from search.space import Space
 
@@ -47,7 +47,7 @@ def _table(space: Space, data: TrainingData) -> Table:
         seconds = "not on this machine"
         if measured:
             film_s = film_seconds(config, canvas, len(data.dataset.protocol), device)
-            seconds = duration(film_s * len(data.train_ids) * area_epochs(config))
+            seconds = duration(film_s * len(data.train_ids) * full_epochs(config))
         table.add_row(
             name, config.model.name, f"{canvas.height} x {canvas.width}", str(config.train.batch_size), f"{memory:,.0f} MB",
             str(config.train.epochs), seconds,

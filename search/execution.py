@@ -126,7 +126,7 @@ class Execution:
         against = {"baseline": outcome.against_baseline, "best single": outcome.against_single}
         self.ledger.append_promotion(
             candidates=[state.trial for state in self.policy.candidates()],
-            members=[member.candidate for member in outcome.members],
+            members=[member.name for member in outcome.members],
             weights=list(outcome.selection.weights),
             combination=outcome.selection.combine,
             validation_mre_mm=outcome.selection.score_mm,

@@ -14,7 +14,7 @@ from typing import Any
 
 from ceph_core.config import Config
 from ceph_core.errors import InputError
-from ceph_core.training.health import hopeless, names_in
+from ceph_core.training.health import names_in, stops_for
 from search.cost import EpochCost, Timetable, makespan_s
 from search.history import Kind, Outcome
 from search.records import Event, Ledger, histories, past_trials
@@ -145,8 +145,8 @@ class Policy:
         if action is Action.CONTINUE and not is_done and is_late:
             action, reason = Action.STOP, f"epoch {epoch}: {_TIME_IS_UP}"
         names = names_in(figures.get("health"))
-        lost = hopeless(names, epoch, total) if state.config.train.stop_hopeless and not state.is_baseline else None
-        if action is Action.CONTINUE and not is_done and lost is not None:
+        lost = None if state.is_baseline else stops_for(state.config, names, epoch)
+        if action is Action.CONTINUE and lost is not None:
             action, reason = Action.STOP, f"epoch {epoch}: hopeless: {lost}"
         verdict = "done" if is_done else action.value
         fields = {key: item for key, item in figures.items() if key != "epoch"}
@@ -154,7 +154,7 @@ class Policy:
         if self._write(entry):
             self._take(state, epoch, value, validated)
             state.health = names
-            self.cost.observe(state.config, int(figures["image_size"]), float(figures["seconds"]))
+            self.cost.observe(state.config, epoch, int(figures["image_size"]), float(figures["seconds"]))
             self._notify(entry)
         if is_done:
             self._end(state, "completed", f"all {total} epochs", Outcome("complete", state.value_mm))
@@ -352,7 +352,7 @@ class Policy:
         self.rungs.report(state.trial, event["epoch"], total, value, protected=state.is_baseline, validated=validated)
         self._take(state, event["epoch"], value, validated)
         state.health = names_in(event.get("health"))
-        self.cost.observe(state.config, int(event["image_size"]), float(event["seconds"]))
+        self.cost.observe(state.config, event["epoch"], int(event["image_size"]), float(event["seconds"]))
 
     def _settle(self, state: TrialState, reports: Sequence[Event]) -> None:
         """A trial whose last report decided its end, but whose end was not written, ends now; any other goes on."""

@@ -19,6 +19,7 @@ from ceph_core.data.fingerprint import dataset_fingerprint, digests
 from ceph_core.data.imagefile import read_grey
 from ceph_core.data.records import CephRecord
 from ceph_core.geometry import data_aspect
+from ceph_core.inference.averaging import networks_of
 from ceph_core.inference.device import device_for
 from ceph_core.inference.evaluate import Scores, mean_shape, readers, score
 from ceph_core.inference.export import export_onnx
@@ -29,7 +30,8 @@ from ceph_core.inference.predictor import Predictor
 from ceph_core.inference.selection import Candidate, Selection, combined_points, greedy_select
 from ceph_core.metrics import Paired, paired_test
 from ceph_core.training import checkpoint
-from ceph_core.training.plan import stage_at
+from ceph_core.training.progressive import stage_at
+from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from search.policy import Policy, TrialState
 from search.records import RunFolder, history
 
@@ -63,7 +65,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Promoted:
-    """A candidate that can be a member: its trial, configuration, member folder and epochs trained."""
+    """A network that can be a member: its trial, configuration, member folder and epochs trained.
+
+    A candidate whose trial kept snapshots offers several: its last weights (no `variant`), each snapshot, and their mean.
+    """
 
     trial: str
     candidate: str
@@ -71,6 +76,12 @@ class Promoted:
     folder: Path
     epoch: int
     is_baseline: bool
+    variant: str = ""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"{self.candidate} {self.variant}".strip()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +118,14 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
         say(f"promotion: {len(jobs)} of {len(policy.candidates())} candidates train on to the full budget")
         run_jobs(jobs)
     failed = {told.trial["trial"] for told in history(run.path) if told.end is not None and told.end["status"] == "failed"}
-    promoted = [found for state in policy.candidates() if (found := _promoted(run, state, failed, data, say)) is not None]
+    promoted = [found for state in policy.candidates() for found in _promoted(run, state, failed, data, say)]
     if not promoted:
         raise RuntimeError("no trial left a checkpoint that could become a member; see the failed trials in the report")
-    say(f"promotion: {len(promoted)} candidates answer for {len(data.validation_ids)} validation films")
+    say(f"promotion: {len(promoted)} networks of candidates answer for {len(data.validation_ids)} validation films")
     validation = call_all(answers, [(found.folder, data, data.validation_ids, True) for found in promoted])
     selection = _select(policy, data, promoted, validation, say)
     members = tuple(promoted[index] for index in selection.members)
-    say(f"promotion: chosen {selection.combine} of {', '.join(m.candidate for m in members)}: {selection.score_mm:.3f} mm on validation")
+    say(f"promotion: chosen {selection.combine} of {', '.join(m.name for m in members)}: {selection.score_mm:.3f} mm on validation")
     return _finish(run, data, promoted, validation, selection, members, call_all, say)
 
 
@@ -126,8 +137,8 @@ def answers(folder: Path, data: TrainingData, film_ids: tuple[str, ...], heatmap
     return member_outputs(member, films.images[rows], films.affines[rows], heatmaps=heatmaps)
 
 
-def _promoted(run: RunFolder, state: TrialState, failed: Collection[str], data: TrainingData, say: Say) -> Promoted | None:
-    """The member of a candidate: of its confirmation if that got anywhere and did not fail, else of its search trial."""
+def _promoted(run: RunFolder, state: TrialState, failed: Collection[str], data: TrainingData, say: Say) -> list[Promoted]:
+    """The networks of a candidate: of its confirmation if that got anywhere and did not fail, else of its search trial."""
     for trial in (state.trial + CONFIRM_SUFFIX, state.trial):
         folder = run.trial_dir(trial)
         if trial in failed or not (folder / checkpoint.STATE_FILE).exists():
@@ -136,13 +147,18 @@ def _promoted(run: RunFolder, state: TrialState, failed: Collection[str], data: 
         epoch = int(saved["epoch"])
         if stage_at(state.config, max(epoch, 1)) != state.config.schedule.stages[-1]:
             say(f"promotion: {state.trial} did not reach the last stage of its schedule in time and is left out")
-            return None
-        canvas = data.canvas(state.config.data.image_size)
-        target = folder / MEMBER_FOLDER
-        save_member(target, state.config, canvas, saved["ema"], len(data.dataset.protocol), trial=trial, epoch=epoch)
-        return Promoted(trial, state.trial, state.config, target, epoch, state.is_baseline)
+            return []
+        snapshots = Snapshots(folder / SNAPSHOT_FOLDER, state.config).kept()
+        ways = networks_of(state.config, data, saved["ema"], epoch, snapshots, device_for("auto"))
+        made = []
+        for variant, (weights, trained) in ways.items():
+            target = folder / MEMBER_FOLDER if not variant else folder / f"{MEMBER_FOLDER}-{variant.replace(' ', '-')}"
+            canvas = data.canvas(state.config.data.image_size)
+            save_member(target, state.config, canvas, weights, len(data.dataset.protocol), trial=trial, epoch=trained)
+            made.append(Promoted(trial, state.trial, state.config, target, trained, state.is_baseline, variant))
+        return made
     say(f"promotion: {state.trial} left no checkpoint and is left out")
-    return None
+    return []
 
 
 def _select(policy: Policy, data: TrainingData, promoted: Sequence[Promoted], validation: Sequence[MemberOutputs], say: Say) -> Selection:
@@ -168,20 +184,20 @@ def _finish(
 ) -> Outcome:
     """Open the locked test, once, for ensemble, best single and baseline; export what was chosen."""
     single = promoted[selection.trace[0].picks[0]]
-    baseline = next((found for found in promoted if found.is_baseline), None)
-    wanted = {found.trial: found for found in (*members, single, *([baseline] if baseline else []))}
+    baseline = next((found for found in promoted if found.is_baseline and not found.variant), None)
+    wanted = {found.folder: found for found in (*members, single, *([baseline] if baseline else []))}
     say(f"promotion: the locked test is opened: {len(data.test_ids)} films, {len(wanted)} models")
     heatmaps = selection.combine == "heatmap_mean"
     test = dict(zip(wanted, call_all(answers, [(found.folder, data, data.test_ids, heatmaps) for found in wanted.values()]), strict=True))
     loaded = [load_member(found.folder) for found in members]
-    points = _combined(data, members, loaded, selection, [test[found.trial] for found in members])
-    confidence = np.average([test[found.trial].confidence for found in members], axis=0, weights=selection.weights)
+    points = _combined(data, members, loaded, selection, [test[found.folder] for found in members])
+    confidence = np.average([test[found.folder].confidence for found in members], axis=0, weights=selection.weights)
     predictions = {("ensemble", "test"): (data.test_ids, points, confidence)}
     for name, found in (("best single", single), ("baseline", baseline)):
         if found is not None:
-            predictions[name, "test"] = (data.test_ids, test[found.trial].points_px, test[found.trial].confidence)
+            predictions[name, "test"] = (data.test_ids, test[found.folder].points_px, test[found.folder].confidence)
     for found, outputs in zip(promoted, validation, strict=True):
-        predictions[found.candidate, "validation"] = (data.validation_ids, outputs.points_px, outputs.confidence)
+        predictions[found.name, "validation"] = (data.validation_ids, outputs.points_px, outputs.confidence)
     records = _records(data, data.test_ids)
     scores = {name: score(predicted, records, name) for (name, role), (_, predicted, _) in predictions.items() if role == "test"}
     against = {name: paired_test(scores["ensemble"].errors_mm, row.errors_mm) for name, row in scores.items() if name != "ensemble"}

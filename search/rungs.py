@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ceph_core.errors import InputError
-from ceph_core.training.plan import epoch_of_share
+from ceph_core.training.progressive import epoch_of_share
 
 
 class Action(Enum):

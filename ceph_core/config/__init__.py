@@ -2,7 +2,9 @@
 
 from ceph_core.config.augment import AugmentConfig
 from ceph_core.config.base import Frozen
+from ceph_core.config.curriculum import CurriculumConfig
 from ceph_core.config.data import DataConfig, SourceConfig
+from ceph_core.config.hard_landmarks import HardLandmarksConfig
 from ceph_core.config.heatmap import MIN_SIGMA_HEATMAP_PX, HeatmapConfig
 from ceph_core.config.keys import apply, field_at, get, knobs, problems_of
 from ceph_core.config.model import ModelConfig
@@ -11,6 +13,7 @@ from ceph_core.config.schedule import ScheduleConfig, Stage
 from ceph_core.config.train import TrainConfig
 
 __all__ = [
-    "MIN_SIGMA_HEATMAP_PX", "AugmentConfig", "Config", "DataConfig", "Frozen", "HeatmapConfig", "ModelConfig", "ScheduleConfig",
+    "MIN_SIGMA_HEATMAP_PX", "AugmentConfig", "Config", "CurriculumConfig", "DataConfig", "Frozen", "HardLandmarksConfig",
+    "HeatmapConfig", "ModelConfig", "ScheduleConfig",
     "SourceConfig", "Stage", "TrainConfig", "apply", "field_at", "get", "knobs", "problems_of",
 ]  # fmt: skip

@@ -20,7 +20,9 @@ class SourceConfig(Frozen):
     annotator: Literal["mean", "senior", "junior"] = Field(
         "mean", description="whose points are the reference, where several readers marked the films"
     )
-    validation_share: float = Field(0.15, gt=0, lt=0.5, description="share of the training films the search validates on")
+    validation_share: float = Field(
+        0.15, ge=0, lt=0.5, description="share of the training films that validate; 0 (not in a search): train on all of them, unseen"
+    )
     test_share: float = Field(0.25, gt=0, lt=0.5, description="share of all films locked away as test, if the data set has no test split")
     num_folds: int = Field(5, ge=2, le=20, description="grouped folds written into splits.csv")
     split_seed: int = Field(0, ge=0, description="seed of the split")

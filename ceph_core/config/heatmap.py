@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ceph_core.config.base import Frozen
 
@@ -17,3 +17,34 @@ class HeatmapConfig(Frozen):
         0.007, gt=0, le=0.1, description="standard deviation as a fraction of the input's long side (0.007 = 3.58 px at 512)"
     )
     loss: Literal["mse", "adaptive_wing", "cross_entropy"] = Field("mse", description="heatmap loss")
+    landmark_sigma: str = Field(
+        "", description="fixed factors on sigma by landmark, such as `Go=1.5 Po=1.3`; landmarks that are not named keep 1"
+    )
+    learned_sigma: float = Field(
+        0.0, ge=0, le=10, description="learn each landmark's factor on sigma, with this penalty on its square; 0: off (try 0.05)"
+    )
+
+    @field_validator("landmark_sigma")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        sigma_factors(text)
+        return text
+
+
+def sigma_factors(text: str) -> dict[str, float]:
+    """The factors of `landmark_sigma` by landmark.
+
+    Raises:
+        ValueError: not of the form, a landmark twice, or a factor outside 0.25 to 4.
+    """
+    factors: dict[str, float] = {}
+    for item in text.split():
+        symbol, equals, factor = item.rpartition("=")
+        try:
+            value = float(factor)
+        except ValueError:
+            value = 0.0
+        if not equals or not symbol or not 0.25 <= value <= 4 or symbol in factors:
+            raise ValueError(f"must be LANDMARK=FACTOR, each landmark once, factors from 0.25 to 4, separated by blanks; {item!r} is not")
+        factors[symbol] = value
+    return factors

@@ -17,3 +17,18 @@ class ModelConfig(Frozen):
     pretrained: bool | str = Field(
         False, description="true: timm's ImageNet weights (needs network); PATH: a local weight file; false: from scratch"
     )
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the head's channels that a training step leaves out (spatial dropout)")
+    drop_path: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="probability of skipping a residual block in a training step, rising with depth to this (stochastic depth)",
+    )
+    norm: Literal["batch", "frozen", "group"] = Field(
+        "batch",
+        description="batch norm; frozen: its statistics stay, pretrained ones from the start, others after norm_frozen_after; "
+        "group: group norm, which does not see the batch",
+    )
+    norm_frozen_after: float = Field(
+        0.5, ge=0, le=1, description="frozen, from scratch: share of the run's epochs that still learns statistics"
+    )

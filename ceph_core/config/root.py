@@ -4,7 +4,9 @@ from pydantic import Field
 
 from ceph_core.config.augment import AugmentConfig
 from ceph_core.config.base import Frozen
+from ceph_core.config.curriculum import CurriculumConfig
 from ceph_core.config.data import DataConfig
+from ceph_core.config.hard_landmarks import HardLandmarksConfig
 from ceph_core.config.heatmap import HeatmapConfig
 from ceph_core.config.model import ModelConfig
 from ceph_core.config.schedule import ScheduleConfig
@@ -20,3 +22,5 @@ class Config(Frozen):
     augment: AugmentConfig = Field(default_factory=AugmentConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)
+    curriculum: CurriculumConfig = Field(default_factory=CurriculumConfig)
+    hard_landmarks: HardLandmarksConfig = Field(default_factory=HardLandmarksConfig)

@@ -1,6 +1,8 @@
 """How size and batch change over a run, in ratios of the searched values."""
 
-from pydantic import Field, model_validator
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
 
 from ceph_core.config.base import Frozen
 
@@ -17,6 +19,19 @@ class ScheduleConfig(Frozen):
     """Stages in order; the searched image size and batch are those of the last."""
 
     stages: tuple[Stage, ...] = Field((Stage(epochs=1.0),), min_length=1, description="stages in order; their epochs add up to 1")
+    scales: tuple[float, ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="multi-scale: shares of the stage's size, 0.5-1.5, of which one is drawn a time (guide: 0.75, 0.875, 1)",
+    )
+    draw: Literal["epoch", "batch"] = Field("epoch", description="multi-scale: how often a size is drawn")
+
+    @field_validator("scales")
+    @classmethod
+    def _near_the_size(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        if wrong := [scale for scale in scales if not 0.5 <= scale <= 1.5]:
+            raise ValueError(f"a scale must lie from 0.5 to 1.5, got {', '.join(f'{scale:g}' for scale in wrong)}")
+        return scales
 
     @model_validator(mode="after")
     def _whole_run(self) -> "ScheduleConfig":

@@ -15,6 +15,9 @@ class TrainConfig(Frozen):
     micro_batch: int | None = Field(
         None, ge=1, le=512, description="films on the device at once; gradients are accumulated to batch_size (unset: batch_size)"
     )
+    checkpoint_activations: bool = Field(
+        False, description="keep a stage's inputs alone and compute it again for the gradient: a third more time, half the memory or less"
+    )
     lr: float = Field(5e-4, gt=0, le=1, description="peak learning rate of AdamW")
     weight_decay: float = Field(1e-2, ge=0, le=1, description="AdamW's decoupled weight decay")
     warmup_epochs: float | None = Field(
@@ -31,6 +34,12 @@ class TrainConfig(Frozen):
     )
     validations: int = Field(
         50, ge=1, le=10_000, description="validations of a run, spread evenly over its epochs; rungs and the last epoch have theirs besides"
+    )
+    snapshots: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="best averaged weights of the last stage that are kept, 1/25 of the run apart, to be averaged at the end (guide: 3-5)",
     )
     workers: int | None = Field(None, ge=0, le=64, description="loader processes (unset: none on a CPU, up to 4 beside a GPU)")
     stop_hopeless: bool = Field(

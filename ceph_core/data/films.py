@@ -122,17 +122,17 @@ def _cache(dataset: CephDataset, image_sizes: Collection[int], cache_dir: Path, 
 
 
 class OpenFilms:
-    """The films at the size in use.  Another process opens its own: a memory map that is pickled travels with every pixel."""
+    """The films at the sizes in use.  Another process opens its own: a memory map that is pickled travels with every pixel."""
 
     def __init__(self, data: TrainingData) -> None:
         self._data = data
-        self._opened: tuple[int, Films] | None = None
+        self._opened: dict[int, Films] = {}
 
     def at(self, image_size: int) -> Films:
-        """All films at this size; those of the size before are let go."""
-        if self._opened is None or self._opened[0] != image_size:
-            self._opened = (image_size, self._data.open(image_size))
-        return self._opened[1]
+        """All films at this size; a map that is open costs no memory that others want."""
+        if image_size not in self._opened:
+            self._opened[image_size] = self._data.open(image_size)
+        return self._opened[image_size]
 
     def __reduce__(self) -> tuple[type["OpenFilms"], tuple[TrainingData]]:
         return type(self), (self._data,)

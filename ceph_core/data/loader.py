@@ -2,7 +2,7 @@
 
 import multiprocessing
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -73,16 +73,17 @@ class Loader:
             generator=torch.Generator(),  # or it would draw from the global one, at moments that a resume moves
         )
 
-    def epoch(self, size: int, epoch: int, film_ids: tuple[str, ...], batch: int) -> Iterator[Batch]:
+    def epoch(self, sizes: Sequence[int], epoch: int, film_ids: tuple[str, ...], batch: int) -> Iterator[Batch]:
         """The epoch's batches in the order of `film_ids`, the last one with what is left.
 
         Args:
-            size: long side of the input, px.
+            sizes: long side of each batch's films, px.
             epoch: films are drawn anew each epoch.
             batch: films a step.
         """
-        draws = [_Draw(size, epoch, int(row)) for row in self._films.at(size).rows(film_ids)]
-        self._draws[:] = [draws[start : start + batch] for start in range(0, len(draws), batch)]
+        rows = self._films.at(sizes[0]).rows(film_ids)
+        parts = (rows[start : start + batch] for start in range(0, len(rows), batch))
+        self._draws[:] = [[_Draw(size, epoch, int(row)) for row in part] for size, part in zip(sizes, parts, strict=True)]
         for images, points in self._loader:
             yield Batch(images, points)
 

@@ -105,11 +105,11 @@ def assign(dataset: CephDataset, source: SourceConfig, find_duplicates: FindDupl
     if not any(_is_locked(split) for split in split_of.values()):
         _draw(split_of, group_of, TEST, round(source.test_share * len(records)), source.split_seed, dataset.name)
         notes.append(f"{dataset.name}: no test split; {_count(split_of, TEST)} of {len(records)} films were drawn and locked as test")
-    if VALIDATION not in split_of.values():
+    if VALIDATION not in split_of.values() and source.validation_share > 0:
         _draw(split_of, group_of, VALIDATION, round(source.validation_share * _count(split_of, TRAIN)), source.split_seed, dataset.name)
         notes.append(f"{dataset.name}: no validation split; {_count(split_of, VALIDATION)} films were drawn from training")
 
-    for split in (TRAIN, VALIDATION):
+    for split in (TRAIN, VALIDATION) if source.validation_share > 0 else (TRAIN,):
         if (count := _count(split_of, split)) < MIN_FILMS:
             raise InputError(
                 f"{dataset.name}: {count} {split} films are too few; needed are at least {MIN_FILMS}, without doubles; add films"

@@ -61,5 +61,6 @@ def folded(net: nn.Module, film: Tensor) -> nn.Module:
             made.set_submodule(name, nn.Identity())
     if isinstance(made, LandmarkNet):  # its head takes the convolution's weight apart, which no hook sees
         convolution, norm, activation = made.mix
-        made.mix = nn.Sequential(fuse_conv_bn_eval(convolution, norm), nn.Identity(), activation)  # type: ignore[arg-type, type-var]
+        if isinstance(norm, nn.BatchNorm2d):
+            made.mix = nn.Sequential(fuse_conv_bn_eval(convolution, norm), nn.Identity(), activation)  # type: ignore[type-var]
     return made.to(memory_format=torch.channels_last).eval().requires_grad_(False)

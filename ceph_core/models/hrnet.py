@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from ceph_core.config.model import ModelConfig
 from ceph_core.errors import InputError
+from ceph_core.models.recomputed import make_recomputable
+from ceph_core.models.regularised import add_drop_path, to_group_norm
 
 GREY_MEAN, GREY_STD = 114.5, 57.5
 """ImageNet's mean and deviation of grey values, 0-255."""
@@ -28,7 +30,7 @@ class LandmarkNet(nn.Module):
     grey_mean: Tensor
     grey_std: Tensor
 
-    def __init__(self, backbone: nn.Module, num_landmarks: int, stride: int) -> None:
+    def __init__(self, backbone: nn.Module, num_landmarks: int, stride: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.stride = stride
         self.backbone = backbone
@@ -36,6 +38,7 @@ class LandmarkNet(nn.Module):
         channels = sum(self._branch_channels)
         finer = 4 // stride
         self.mix = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU(inplace=True))
+        self.drop = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.maps = nn.Conv2d(channels, num_landmarks * finer**2, 1)
         self.shuffle = nn.PixelShuffle(finer) if finer > 1 else nn.Identity()
         nn.init.normal_(self.maps.weight, std=1e-3)
@@ -60,7 +63,7 @@ class LandmarkNet(nn.Module):
         return self._on_grid(features)
 
     def _on_grid(self, features: Tensor) -> Tensor:
-        out: Tensor = self.shuffle(self.maps(features))
+        out: Tensor = self.shuffle(self.maps(self.drop(features)))
         return out
 
 
@@ -83,7 +86,13 @@ def build(config: ModelConfig, num_landmarks: int) -> LandmarkNet:
         ) from error
     if isinstance(config.pretrained, str):
         _load_backbone(backbone, Path(config.pretrained), config.name)
-    return LandmarkNet(backbone, num_landmarks, config.head_stride)
+    if config.drop_path:
+        add_drop_path(backbone, config.drop_path)
+    make_recomputable(backbone)
+    net = LandmarkNet(backbone, num_landmarks, config.head_stride, config.dropout)
+    if config.norm == "group":
+        to_group_norm(net)
+    return net
 
 
 def _load_backbone(backbone: nn.Module, path: Path, name: str) -> None:

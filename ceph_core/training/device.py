@@ -9,7 +9,8 @@ from functools import cache
 import torch
 
 from ceph_core.config import Config, TrainConfig
-from ceph_core.training.plan import stage_batch, stage_size
+from ceph_core.training.multi_scale import sizes
+from ceph_core.training.progressive import stage_batch
 
 
 def pick_device() -> torch.device:
@@ -43,7 +44,7 @@ def picks_compile(config: Config, num_films: int, device: torch.device) -> bool:
         return False
     stages = config.schedule.stages
     steps = sum(stage.epochs * config.train.epochs * num_films / stage_batch(config.train.batch_size, stage.batch) for stage in stages)
-    return steps >= COMPILE_STEPS * len({stage_size(config.data.image_size, stage.size) for stage in stages})
+    return steps >= COMPILE_STEPS * len(sizes(config))
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[None]:

@@ -29,7 +29,8 @@ class Ema:
         """Move towards the network after its optimizer step number `step` (from 1)."""
         weight = 1 - min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_([own for own, _ in self._floats], [followed for _, followed in self._floats], weight)
-        torch._foreach_copy_([own for own, _ in self._counters], [followed for _, followed in self._counters])
+        if self._counters:  # group norms count nothing
+            torch._foreach_copy_([own for own, _ in self._counters], [followed for _, followed in self._counters])
 
 
 def _tensors(net: nn.Module) -> list[torch.Tensor]:

@@ -10,8 +10,11 @@ from ceph_core.codec import HeatmapCodec, Target
 from ceph_core.config import TrainConfig
 from ceph_core.data.loader import Batch
 from ceph_core.losses import per_landmark
+from ceph_core.models import freeze_norms, recompute
 from ceph_core.training.device import autocast
 from ceph_core.training.ema import Ema
+from ceph_core.training.learned_sigma import LearnedSigmas
+from ceph_core.training.watch import Watch
 
 
 class Learner:
@@ -23,23 +26,42 @@ class Learner:
         device: where it learns.
         precision: fp32, bf16 or fp16; the last with a scaled loss, whatever the device.
         compiled: whether torch compiles the network.
+        sigmas: learned factors on sigma, if they are.
     """
 
-    def __init__(self, net: nn.Module, train: TrainConfig, device: torch.device, precision: str, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        train: TrainConfig,
+        device: torch.device,
+        precision: str,
+        compiled: bool = False,
+        sigmas: LearnedSigmas | None = None,
+    ) -> None:
         self.device, self.precision = device, precision
         self._format = torch.channels_last if train.channels_last else torch.contiguous_format
         self._clip_norm = train.clip_norm
         self.net = net.to(device=device, memory_format=self._format)  # type: ignore[call-overload]
         self.ema = Ema(self.net, train.ema_decay)
-        self.optimizer = torch.optim.AdamW(
-            param_groups_weight_decay(self.net, train.weight_decay), lr=train.lr, weight_decay=train.weight_decay, fused=True
-        )
+        self.sigmas = None if sigmas is None else sigmas.to(device)
+        groups = param_groups_weight_decay(self.net, train.weight_decay)
+        if self.sigmas is not None:
+            groups.append({"params": list(self.sigmas.parameters()), "weight_decay": 0.0})
+        self.optimizer = torch.optim.AdamW(groups, lr=train.lr, weight_decay=train.weight_decay, fused=True)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.num_steps = 0
+        self.watch: Watch | None = None
         # Named once: a state is asked for between epochs, and walking the modules takes longer than copying a small network.
         self._net_state, self._ema_state = self.net.state_dict(), self.ema.net.state_dict()
         # Static shapes: a run has few (stages, and the last batch of an epoch), and convolutions of unknown size compile badly.
         self._forward = torch.compile(self.net, dynamic=False) if compiled else self.net
+
+    def set_mode(self, frozen_norm: bool, checkpoints: bool) -> None:
+        """Training mode; batch norms keep their statistics, and activations are computed again, as told."""
+        self.net.train()
+        if frozen_norm:
+            freeze_norms(self.net)
+        recompute(self.net, checkpoints)
 
     def step(self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int, lr: float) -> Tensor:
         """One optimizer step; fp16 skips it by itself if a gradient overflowed.
@@ -73,7 +95,10 @@ class Learner:
             micro_batch: films on the device at once.
         """
         images = batch.images.to(self.device, non_blocking=True)
-        target = codec.encode(batch.points.to(self.device, non_blocking=True), sigma_px, (images.shape[-2], images.shape[-1]))
+        points = batch.points.to(self.device, non_blocking=True)
+        if self.sigmas is not None:
+            sigma_px = sigma_px * self.sigmas.factors()
+        target = codec.encode(points, sigma_px, (images.shape[-2], images.shape[-1]))
         share = (weights * target.visible).sum().clamp_min(1e-6)
         total = torch.zeros((), device=self.device)
         for start in range(0, len(images), micro_batch):
@@ -82,6 +107,10 @@ class Learner:
                 raw = self._forward(images[part].float().contiguous(memory_format=self._format))
             wanted = Target(target.rows[part], target.columns[part], target.visible[part])
             loss = (per_landmark(codec.loss, raw, wanted) * weights).sum() / share
+            if self.sigmas is not None:
+                loss = loss + self.sigmas.penalty() * (len(raw) / len(images))
+            if self.watch is not None:
+                self.watch.see(codec, raw.detach(), points[part], wanted.visible)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
@@ -95,6 +124,7 @@ class Learner:
             "ema": self._ema_state,
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "sigmas": {} if self.sigmas is None else self.sigmas.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -103,5 +133,7 @@ class Learner:
         self.net.load_state_dict(state["net"])
         self.ema.net.load_state_dict(state["ema"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.sigmas is not None:
+            self.sigmas.load_state_dict(state["sigmas"])
         if state["precision"] == self.precision:
             self.scaler.load_state_dict(state["scaler"])

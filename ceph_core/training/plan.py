@@ -1,27 +1,19 @@
-"""What each epoch trains on: a pure function of configuration, epoch and feedback.  The trainer carries plans out."""
+"""What each epoch trains on: a pure function of configuration, epoch and feedback.  The trainer carries plans out.
 
-import math
+Each technique shapes the plan in a file of its own: stages (progressive.py), drawn sizes (multi_scale.py), easy films first
+(curriculum.py), attention to hard landmarks (hard_landmarks.py).
+"""
+
 from dataclasses import dataclass
 
 import numpy as np
 
-from ceph_core.config import Config, ScheduleConfig, Stage
-from ceph_core.config.data import SIZE_STEP
-
-
-@dataclass(frozen=True)
-class Feedback:
-    """What a plan may look at besides the configuration.
-
-    Attributes:
-        film_ids: training films, in data-set order.
-        num_landmarks: K.
-        marks: shares of the run at which trials are compared (rungs).
-    """
-
-    film_ids: tuple[str, ...]
-    num_landmarks: int
-    marks: tuple[float, ...] = ()
+from ceph_core.config import Config
+from ceph_core.training import curriculum, hard_landmarks
+from ceph_core.training.curriculum import share_admitted
+from ceph_core.training.feedback import Feedback
+from ceph_core.training.multi_scale import mean_area, step_sizes
+from ceph_core.training.progressive import epoch_of_share, stage_at, stage_batch, stage_size
 
 
 @dataclass(frozen=True)
@@ -29,88 +21,70 @@ class EpochPlan:
     """One epoch.
 
     Attributes:
-        size: long side of the input, px.
+        size: long side of the stage's input, px, at which the epoch is validated.
+        step_sizes: long side of each step's films, px.
         batch: films a step.
         micro_batch: films on the device at once.
+        checkpoints: whether activations are computed again for the gradient.
+        frozen_norm: whether batch norms keep their statistics.
         film_ids: films in the order they are shown.
         landmark_weights: (K,) weight of each landmark in the loss.
-        sigma_px: (K,) standard deviation of each target, input px.
+        sigma_px: (K,) standard deviation of each target, px of an input of `size`.
         validates: whether the epoch ends with a validation.
+        watches_landmarks: whether the training answers are compared with their targets.
+        watches_films: whether the epoch ends with each training film's loss.
     """
 
     size: int
+    step_sizes: tuple[int, ...]
     batch: int
     micro_batch: int
+    checkpoints: bool
+    frozen_norm: bool
     film_ids: tuple[str, ...]
     landmark_weights: tuple[float, ...]
     sigma_px: tuple[float, ...]
     validates: bool
+    watches_landmarks: bool
+    watches_films: bool
 
     @property
     def num_steps(self) -> int:
         """Optimizer steps of the epoch; a last, smaller batch counts."""
-        return -(-len(self.film_ids) // self.batch)
-
-
-def stage_size(image_size: int, ratio: float) -> int:
-    """A share of the image size on the grid of 32 px, at least 64."""
-    return max(2 * SIZE_STEP, round(image_size * ratio / SIZE_STEP) * SIZE_STEP)
-
-
-def stage_batch(batch_size: int, multiple: float) -> int:
-    """A multiple of the batch, at least one film."""
-    return max(1, round(batch_size * multiple))
-
-
-def stage_at(config: Config, epoch: int) -> Stage:
-    """The stage that epoch (from 1) belongs to; borders are rounded to whole epochs, the last epoch is always of the last stage."""
-    *earlier, last = config.schedule.stages
-    share = 0.0
-    for stage in earlier:
-        share += stage.epochs
-        if epoch <= min(round(share * config.train.epochs), config.train.epochs - 1):
-            return stage
-    return last
-
-
-def largest_batch(config: Config) -> int:
-    """Films of the largest step of any stage."""
-    return max(stage_batch(config.train.batch_size, stage.batch) for stage in config.schedule.stages)
-
-
-def stage_alone(config: Config, stage: Stage) -> Config:
-    """A run that is this stage from beginning to end: its size, its batch, no other stages."""
-    size, batch = stage_size(config.data.image_size, stage.size), stage_batch(config.train.batch_size, stage.batch)
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update={"image_size": size}),
-            "train": config.train.model_copy(update={"batch_size": batch}),
-            "schedule": ScheduleConfig(),
-        }
-    )
+        return len(self.step_sizes)
 
 
 def plan(config: Config, epoch: int, feedback: Feedback) -> EpochPlan:
     """The plan of one epoch, counted from 1."""
     stage = stage_at(config, epoch)
     size = stage_size(config.data.image_size, stage.size)
-    batch = stage_batch(config.train.batch_size, stage.batch)
-    order = np.random.default_rng((config.train.seed, epoch)).permutation(len(feedback.film_ids))
+    places = curriculum.admitted(config, epoch, len(feedback.film_ids), feedback.difficulty)
+    shown = places[np.random.default_rng((config.train.seed, epoch)).permutation(len(places))]
+    batch = min(stage_batch(config.train.batch_size, stage.batch), len(shown))
+    limits = [limit for limit in (config.train.micro_batch, feedback.micro_batch) if limit is not None]
+    widened = hard_landmarks.widening(config, epoch, feedback.num_landmarks, feedback.landmark_error)
+    factors = feedback.sigma_factors or (1.0,) * feedback.num_landmarks
     return EpochPlan(
         size=size,
+        step_sizes=step_sizes(config.schedule, config.train.seed, epoch, size, -(-len(shown) // batch)),
         batch=batch,
-        micro_batch=min(config.train.micro_batch or batch, batch),
-        film_ids=tuple(feedback.film_ids[i] for i in order),
-        landmark_weights=(1.0,) * feedback.num_landmarks,
-        sigma_px=(config.heatmap.sigma_rel * size,) * feedback.num_landmarks,
+        micro_batch=min([batch, *limits]),
+        checkpoints=config.train.checkpoint_activations or feedback.checkpoints,
+        frozen_norm=_is_frozen(config, epoch),
+        film_ids=tuple(feedback.film_ids[place] for place in shown),
+        landmark_weights=hard_landmarks.weights(config, epoch, feedback.num_landmarks, feedback.landmark_error),
+        sigma_px=tuple(config.heatmap.sigma_rel * size * fixed * wide for fixed, wide in zip(factors, widened, strict=True)),
         validates=is_validated(config, epoch, feedback.marks),
+        watches_landmarks=config.hard_landmarks.is_on,
+        watches_films=curriculum.measures_losses(config, epoch),
     )
 
 
-def epoch_of_share(share: float, epochs: int) -> int:
-    """The epoch of a run by whose end this share of it is over."""
-    # A hair of slack: 0.1 * 30 computed as 3.0000000000000004 must not become 4.
-    return max(1, math.ceil(share * epochs - 1e-9))
+def relative_cost(config: Config, epoch: int) -> float:
+    """What an epoch is expected to cost, over one that shows all films at the searched size: cost follows films and area."""
+    size = stage_size(config.data.image_size, stage_at(config, epoch).size)
+    films = share_admitted(config.curriculum, epoch, config.train.epochs)
+    return (size / config.data.image_size) ** 2 * mean_area(config, size) * films
 
 
 def is_validated(config: Config, epoch: int, marks: tuple[float, ...] = ()) -> bool:
@@ -129,3 +103,9 @@ def learning_rate(config: Config, progress_epochs: float) -> float:
         return train.lr * progress_epochs / warmup
     share = (progress_epochs - warmup) / max(train.epochs - warmup, 1e-9)
     return float(train.lr * 0.5 * (1 + np.cos(np.pi * min(share, 1.0))))
+
+
+def _is_frozen(config: Config, epoch: int) -> bool:
+    if config.model.norm != "frozen":
+        return False
+    return config.model.pretrained is not False or epoch > config.model.norm_frozen_after * config.train.epochs

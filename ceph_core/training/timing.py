@@ -17,7 +17,8 @@ from ceph_core.data.splits import Splits
 from ceph_core.geometry import Canvas
 from ceph_core.training.device import pick_precision
 from ceph_core.training.learner import Learner
-from ceph_core.training.plan import is_validated, stage_alone, stage_at, stage_size
+from ceph_core.training.plan import is_validated, relative_cost
+from ceph_core.training.progressive import stage_alone, stage_at, stage_size
 from ceph_core.training.trainer import Training
 
 _TRIED_BATCHES, _TRIED_VALIDATION = 2, 8
@@ -33,9 +34,9 @@ class FilmSeconds:
     train: float
     validation: float
 
-    def epoch(self, data: TrainingData, validated: bool = True) -> float:
-        """Seconds of an epoch on this data."""
-        return self.train * len(data.train_ids) + self.validation * len(data.validation_ids) * validated
+    def epoch(self, data: TrainingData, validated: bool = True, share: float = 1.0) -> float:
+        """Seconds of an epoch that trains on this share of the data's films."""
+        return self.train * len(data.train_ids) * share + self.validation * len(data.validation_ids) * validated
 
 
 def measure(config: Config, data: TrainingData) -> dict[Stage, FilmSeconds]:
@@ -53,7 +54,7 @@ def fitting_epochs(config: Config, cost: Mapping[Stage, FilmSeconds], data: Trai
     while low < high:
         middle = (low + high + 1) // 2
         tried = with_epochs(config, middle)
-        if math.fsum(cost[stage_at(tried, epoch)].epoch(data, is_validated(tried, epoch)) for epoch in range(1, middle + 1)) <= seconds:
+        if math.fsum(_epoch_seconds(tried, epoch, cost, data) for epoch in range(1, middle + 1)) <= seconds:
             low = middle
         else:
             high = middle - 1
@@ -65,13 +66,9 @@ def with_epochs(config: Config, epochs: int) -> Config:
     return config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
 
 
-def area_epochs(config: Config, after_epoch: int = 0) -> float:
-    """Epochs after this one, each counted by its input's area relative to the last stage's: smaller films cost less."""
-    ratios = (
-        stage_size(config.data.image_size, stage_at(config, epoch).size) / config.data.image_size
-        for epoch in range(after_epoch + 1, config.train.epochs + 1)
-    )
-    return math.fsum(ratio**2 for ratio in ratios)
+def full_epochs(config: Config, after_epoch: int = 0) -> float:
+    """Epochs after this one, each counted by its cost relative to one of all films at the searched size."""
+    return math.fsum(relative_cost(config, epoch) for epoch in range(after_epoch + 1, config.train.epochs + 1))
 
 
 def film_seconds(config: Config, canvas: Canvas, num_landmarks: int, device: torch.device) -> float:
@@ -93,6 +90,12 @@ def film_seconds(config: Config, canvas: Canvas, num_landmarks: int, device: tor
     return took / batch
 
 
+def _epoch_seconds(config: Config, epoch: int, cost: Mapping[Stage, FilmSeconds], data: TrainingData) -> float:
+    stage = stage_at(config, epoch)
+    nominal = (stage_size(config.data.image_size, stage.size) / config.data.image_size) ** 2
+    return cost[stage].epoch(data, is_validated(config, epoch), relative_cost(config, epoch) / nominal)
+
+
 def _measure_stage(config: Config, stage: Stage, data: TrainingData) -> FilmSeconds:
     alone = with_epochs(stage_alone(config, stage), 1 + _ROUNDS[1])
     some = {*data.train_ids[: _TRIED_BATCHES * alone.train.batch_size], *data.validation_ids[:_TRIED_VALIDATION]}
@@ -102,7 +105,7 @@ def _measure_stage(config: Config, stage: Stage, data: TrainingData) -> FilmSeco
     for result in training:
         if result.epoch > 1:
             trained.append(result.train_seconds / len(few.train_ids))
-            validated.append((result.seconds - result.train_seconds) / len(few.validation_ids))
+            validated.append((result.seconds - result.train_seconds) / max(1, len(few.validation_ids)))
         if len(trained) >= _ROUNDS[0] and sum(trained) * len(few.train_ids) > _ENOUGH_S:
             break
     training.close()

@@ -20,14 +20,20 @@ from ceph_core.data.films import OpenFilms, TrainingData
 from ceph_core.data.loader import Loader
 from ceph_core.errors import InputError
 from ceph_core.metrics import radial_errors_mm, summarize
-from ceph_core.training import checkpoint
+from ceph_core.training import checkpoint, feedback
 from ceph_core.training.device import num_workers, peak_memory_mb, pick_device, pick_precision, picks_compile, prepare
+from ceph_core.training.feedback import Seen
 from ceph_core.training.health import Health
-from ceph_core.training.health.watch import Watch, mean_shape_mre_mm
+from ceph_core.training.health.monitor import Monitor, mean_shape_mre_mm
+from ceph_core.training.learned_sigma import LearnedSigmas
 from ceph_core.training.learner import Learner
-from ceph_core.training.plan import EpochPlan, Feedback, largest_batch, learning_rate, plan
+from ceph_core.training.out_of_memory import is_out_of_memory, step_down
+from ceph_core.training.plan import EpochPlan, learning_rate, plan
+from ceph_core.training.progressive import largest_batch
 from ceph_core.training.result import EpochResult
+from ceph_core.training.snapshots import Snapshots
 from ceph_core.training.validate import Answers, answer
+from ceph_core.training.watch import Watch
 from ceph_core.transforms import Augment
 
 __all__ = ["EpochResult", "Training"]
@@ -51,16 +57,19 @@ class Training:
         resume: Path | None = None,
         device: torch.device | None = None,
         marks: tuple[float, ...] = (),
+        changed: bool = False,
     ) -> None:
         """Start, or go on from a checkpoint.
 
         Args:
             marks: shares of the run after which it is compared with others: those epochs are validated, whatever
                 `train.validations` says.
+            changed: take the checkpoint's weights, averaged weights, optimizer and epoch into another plan (the guide's second
+                stage in a command of its own); without, only the plan it was trained by goes on, exactly.
 
         Raises:
             InputError: no films, fewer than a batch, weights that cannot be had, or a checkpoint of another configuration or
-                other films.
+                other films; with `changed`, of another network or with no epoch left.
         """
         _check(config, data)
         self.config, self.data = config, data
@@ -69,17 +78,19 @@ class Training:
         prepare(self.device)
         self.epoch = 0
         self._in_epoch = False
-        self._feedback = Feedback(data.train_ids, len(data.dataset.protocol), marks)
-        self._watch = Watch(config, mean_shape_mre_mm(data))
+        self._feedback = feedback.begin(config, data.train_ids, data.dataset.protocol, marks)
+        self._monitor = Monitor(config, mean_shape_mre_mm(data))
         torch.manual_seed(config.train.seed)
         # A checkpoint holds every weight: a resume needs no pretrained ones, which may be out of reach by now.
         model = config.model if resume is None else config.model.model_copy(update={"pretrained": False})
         self._compiled = picks_compile(config, len(data.train_ids), self.device)
         net = models.build(model, len(data.dataset.protocol))
-        self.learner = Learner(net, config.train, self.device, self.precision, self._compiled)
+        sigmas = LearnedSigmas(len(data.dataset.protocol), config.heatmap.learned_sigma) if config.heatmap.learned_sigma else None
+        self.learner = Learner(net, config.train, self.device, self.precision, self._compiled, sigmas)
         if resume is not None:
-            self._load(resume)
+            self._load(resume, changed)
         self._films = OpenFilms(data)
+        self._feedback = feedback.look_at(config, self._feedback, self._films.at(self._plan_of_last().size))
         self._loader = Loader(
             self._films,
             Augment(config.augment),
@@ -100,12 +111,14 @@ class Training:
         torch.manual_seed(int(np.random.SeedSequence((self.config.train.seed, epoch)).generate_state(1)[0]))
         todo = plan(self.config, epoch, self._feedback)
         self._in_epoch = True
-        train_loss = self._train(todo, epoch)
+        train_loss, seen, todo = self._train(todo, epoch)
+        self._feedback = feedback.after(self.config, self._feedback, seen)
         self._in_epoch = False
         trained = time.perf_counter()
         self.epoch = epoch
         val_loss, errors, width = math.nan, np.empty((0, self._feedback.num_landmarks)), math.nan
-        if math.isfinite(train_loss) and todo.validates:
+        validates = todo.validates and bool(self.data.validation_ids)
+        if math.isfinite(train_loss) and validates:
             answers = self.validate(self.data.validation_ids)
             if math.isfinite(answers.loss):  # else diverged: decoding would give points even then, and no figure may look like one
                 val_loss, errors = answers.loss, self.errors_mm(answers, self.data.validation_ids)
@@ -116,35 +129,41 @@ class Training:
             val_loss=val_loss,
             val=summarize(errors),
             lr=learning_rate(self.config, float(epoch)),
-            image_size=todo.size,
+            image_size=round(math.sqrt(sum(size**2 for size in todo.step_sizes) / todo.num_steps)),
             batch_size=todo.batch,
             micro_batch=todo.micro_batch,
             seconds=time.perf_counter() - started,
             train_seconds=trained - started,
             films_per_s=len(todo.film_ids) / (trained - started),
             peak_memory_mb=peak_memory_mb(self.device),
-            validated=todo.validates or not math.isfinite(train_loss),  # nothing to wait for: there will be no figure
+            validated=validates or not math.isfinite(train_loss),  # nothing to wait for: there will be no figure
             peak_width_rel=width,
         )
-        return self._watch.take(result)
+        return self._monitor.take(result)
 
     @property
     def health(self) -> Health:
         """How the run goes, as of the last validated epoch."""
-        return self._watch.health
+        return self._monitor.health
 
     def validate(self, film_ids: tuple[str, ...]) -> Answers:
         """Points of the averaged weights on these films, at the size of the epoch last trained."""
-        todo = self._plan_of_last()
+        return self._answers(self._plan_of_last(), film_ids)
+
+    def _answers(self, todo: EpochPlan, film_ids: tuple[str, ...]) -> Answers:
         sigma = torch.tensor(todo.sigma_px, device=self.device)
         batch = max(todo.micro_batch, 4)  # keeps no activations, so that more films fit than in training
-        return answer(self.learner.ema.net, self._codec(todo), self._films.at(todo.size), film_ids, sigma, batch, self.precision)
+        return answer(self.learner.ema.net, self._codec(todo.size), self._films.at(todo.size), film_ids, sigma, batch, self.precision)
 
     def errors_mm(self, answers: Answers, film_ids: tuple[str, ...]) -> NDArray[np.float64]:
         """(N, K) radial errors of answers on these films."""
         films = self._films.at(self._plan_of_last().size)
         rows = films.rows(film_ids)
         return radial_errors_mm(answers.points_px, films.landmarks_px[rows], films.spacing_mm[rows])
+
+    def offer(self, snapshots: Snapshots, result: EpochResult) -> None:
+        """Let the averaged weights of the epoch just trained be kept, if they are among the best."""
+        snapshots.look(result, self._plan_of_last().size, self.learner.ema.net)
 
     def state(self) -> dict[str, Any]:
         """Everything an exact resume needs, for `checkpoint.Saver`; its tensors are the training's own and change with it.
@@ -158,7 +177,8 @@ class Training:
             "config": self.config.model_dump(mode="json"),
             "epoch": self.epoch,
             "train_ids": list(self.data.train_ids),
-            "history": self._watch.state(),
+            "history": self._monitor.state(),
+            "feedback": feedback.saved(self._feedback),
             **self.learner.state_dict(),
         }
 
@@ -177,36 +197,64 @@ class Training:
             gc.collect()
             torch.cuda.empty_cache()
 
-    def _train(self, todo: EpochPlan, epoch: int) -> float:
-        codec = self._codec(todo)
-        sigma = torch.tensor(todo.sigma_px, device=self.device)
+    def _train(self, todo: EpochPlan, epoch: int) -> tuple[float, Seen, EpochPlan]:
+        """Carry a plan out; its loss, what it showed, and the plan as the device could carry it out."""
         weights = torch.tensor(todo.landmark_weights, device=self.device)
-        self.learner.net.train()
+        self.learner.set_mode(todo.frozen_norm, todo.checkpoints)
+        self.learner.watch = Watch(self._feedback.num_landmarks, self.device) if todo.watches_landmarks else None
         total = torch.zeros((), device=self.device)
-        batches = self._loader.epoch(todo.size, epoch, todo.film_ids, todo.batch)
-        for number, batch in enumerate(batches, start=1):
+        batches = self._loader.epoch(todo.step_sizes, epoch, todo.film_ids, todo.batch)
+        for number, (size, batch) in enumerate(zip(todo.step_sizes, batches, strict=True), start=1):
             lr = learning_rate(self.config, epoch - 1 + number / todo.num_steps)
-            total += self.learner.step(batch, codec, sigma, weights, todo.micro_batch, lr)
-        return float(total / todo.num_steps)
+            codec, sigma = self._codec(size), torch.tensor(todo.sigma_px, device=self.device) * (size / todo.size)
+            while True:
+                try:
+                    total += self.learner.step(batch, codec, sigma, weights, todo.micro_batch, lr)
+                    break
+                except RuntimeError as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    todo = self._with_less(todo, epoch, error)
+        watched = self.learner.watch.errors() if self.learner.watch is not None else None
+        losses = self._film_losses(todo) if todo.watches_films else None
+        return float(total / todo.num_steps), Seen(watched, losses), todo
+
+    def _with_less(self, todo: EpochPlan, epoch: int, error: RuntimeError) -> EpochPlan:
+        """The epoch's plan one rung down the ladder; the batch that did not fit is trained again from its beginning."""
+        self._feedback, told = step_down(self.config, todo, self._feedback, error)
+        warnings.warn(told, stacklevel=2)
+        error.__traceback__ = None  # it holds the activations that did not fit
+        self.learner.optimizer.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        lighter = plan(self.config, epoch, self._feedback)
+        self.learner.set_mode(lighter.frozen_norm, lighter.checkpoints)
+        return lighter
+
+    def _film_losses(self, todo: EpochPlan) -> tuple[float, ...]:
+        return tuple(self._answers(todo, self.data.train_ids).film_loss.tolist())
 
     def _plan_of_last(self) -> EpochPlan:
         return plan(self.config, max(self.epoch, 1), self._feedback)
 
-    def _codec(self, todo: EpochPlan) -> HeatmapCodec:
-        return HeatmapCodec(self.config.model.head_stride, self.config.heatmap.loss, self.config.heatmap.sigma_rel * todo.size)
+    def _codec(self, size: int) -> HeatmapCodec:
+        return HeatmapCodec(self.config.model.head_stride, self.config.heatmap.loss, self.config.heatmap.sigma_rel * size)
 
-    def _load(self, path: Path) -> None:
+    def _load(self, path: Path, changed: bool) -> None:
         state = checkpoint.load(path)
         try:
             saved = Config.model_validate(state["config"])
         except ValidationError as error:
             raise InputError(problems_of(error, f"{path}: was written by another version")) from error
         problems = []
-        if saved != self.config:
+        if changed:
+            problems += _obstacles(path, saved, self.config, state["epoch"])
+        elif saved != self.config:
             problems.append(
-                f"{path}: was trained with another configuration, so it cannot be resumed exactly: {_difference(saved, self.config)}"
+                f"{path}: was trained with another configuration, so it cannot be resumed exactly: {difference(saved, self.config)}"
             )
-        if state["train_ids"] != list(self.data.train_ids):
+        same_films = state["train_ids"] == list(self.data.train_ids)
+        if not same_films and not changed:
             problems.append(
                 f"{path}: was trained on {len(state['train_ids'])} films, and these {len(self.data.train_ids)} are not the same; "
                 "give the same data"
@@ -219,15 +267,15 @@ class Training:
                 stacklevel=3,
             )
         self.epoch = state["epoch"]
-        self._watch.load(state["history"])
+        self._monitor.load(state["history"])
+        if same_films:
+            self._feedback = feedback.restored(self._feedback, state["feedback"])
         self.learner.load_state_dict(state)
 
 
 def _check(config: Config, data: TrainingData) -> None:
-    if not data.train_ids or not data.validation_ids:
-        raise InputError(
-            f"{data.dataset.root}: {len(data.train_ids)} training and {len(data.validation_ids)} validation films; both are needed"
-        )
+    if not data.train_ids:
+        raise InputError(f"{data.dataset.root}: no training films; give a data set that has some")
     if (largest := largest_batch(config)) > len(data.train_ids):
         raise InputError(
             f"train.batch_size: {config.train.batch_size} makes a batch of {largest} in the largest stage, more than the "
@@ -235,7 +283,21 @@ def _check(config: Config, data: TrainingData) -> None:
         )
 
 
-def _difference(saved: Config, now: Config) -> str:
+def _obstacles(path: Path, saved: Config, now: Config, epoch: int) -> list[str]:
+    """Why a checkpoint's weights cannot go on under another plan."""
+    network = ("name", "head_stride", "norm")
+    other = [key for key in network if getattr(saved.model, key) != getattr(now.model, key)]
+    lines = [f"{path}: holds a network with model.{key} {getattr(saved.model, key)}, not {getattr(now.model, key)}" for key in other]
+    if bool(saved.heatmap.learned_sigma) != bool(now.heatmap.learned_sigma):
+        lines.append(
+            f"{path}: heatmap.learned_sigma was {saved.heatmap.learned_sigma:g}; it can be changed but not begun or ended half-way"
+        )
+    if epoch >= now.train.epochs:
+        lines.append(f"{path}: has had {epoch} epochs; train.epochs {now.train.epochs} leaves none, give more than {epoch}")
+    return lines
+
+
+def difference(saved: Config, now: Config) -> str:
     """The fields that differ, as people read them."""
     sections = [(name, getattr(saved, name), getattr(now, name)) for name in type(now).model_fields]
     fields = [

@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config, apply, get
 from ceph_core.config.data import SIZE_STEP
 from ceph_core.errors import InputError
-from ceph_core.training.plan import stage_batch, stage_size
+from ceph_core.training.progressive import stage_batch, stage_size
 from search.space.check import problems
 from search.space.knobs import Knob, active, in_order, misfits
 from search.space.read import Document, KeyPath
 from search.space.resolve import overlay, reach, schedules, stages
 from search.space.schema import Spec
 from search.space.shape import prune, shape_problems
-from search.space.values import SEED
+from search.space.values import SEED, as_written
 
 
 class Space(Spec):
@@ -100,17 +100,19 @@ class Space(Spec):
         assert not outside, f"not a point of the space: {outside}"
         settings = {**overlay(self, values), SEED: seed}
         config = apply(Config(), settings, "configuration")
-        changed = [key for key in values if key in settings and get(config, key) != values[key]]
+        changed = [key for key in values if key in settings and as_written(get(config, key)) != values[key]]
         assert not changed, f"applied differs from sampled: {changed}"
         return config
 
     def grid_sizes(self) -> set[int]:
         """Every image size (long side, px) that a trial may train at, smaller stages included."""
         return {
-            stage_size(size, stage.size)
+            side
             for name in schedules(self)
             for size in reach(self, "data.image_size", name)
             for stage in stages(self, name)
+            for nominal in [stage_size(size, stage.size)]
+            for side in (nominal, *(stage_size(nominal, scale) for scales in reach(self, "schedule.scales", name) for scale in scales))
         }
 
     def check_against(self, num_train_films: int) -> None:

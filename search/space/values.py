@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -27,10 +28,17 @@ def field_problem(key: str, value: Any) -> str | None:
     except ValidationError as error:
         if key == STAGES:
             return _stages_problem(error)
+        if all(len(item["loc"]) < 2 for item in error.errors()):
+            return None  # of the section as a whole: it may fit with what stands beside it, which is looked at later
         return f"{' or '.join(dict.fromkeys(in_our_words(item['msg']) for item in error.errors()))}, got {value!r}"
-    if key != STAGES and not same(applied, value):
+    if key != STAGES and not same(as_written(applied), value):
         return f"would be read as {applied!r}, got {value!r}; write {applied!r}"
     return None
+
+
+def as_written(applied: Any) -> Any:
+    """A field's value as a space file writes it."""
+    return list(applied) if isinstance(applied, tuple) else str(applied) if isinstance(applied, Path) else applied
 
 
 def _stages_problem(error: ValidationError) -> str:

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from ray import tune
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.training.checkpoint import STATE_FILE, Saver
-from ceph_core.training.plan import epoch_of_share
+from ceph_core.training.progressive import epoch_of_share
+from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from ceph_core.training.trainer import EpochResult, Training
 
 REPORTS_FILE = "reports.jsonl"
@@ -28,6 +30,9 @@ class TrainingLike(Protocol):
     def __iter__(self) -> Iterator[EpochResult]: ...
 
     def __next__(self) -> EpochResult: ...
+
+    def offer(self, snapshots: Snapshots, result: EpochResult) -> None:
+        """Let the epoch's averaged weights be kept, if they are among the best."""
 
     def state(self) -> dict[str, Any]:
         """What an exact resume needs."""
@@ -83,6 +88,7 @@ class LandmarkTrial(tune.Trainable):
     _training: TrainingLike | None
     _unheard: list[dict[str, Any]]
     _saver: Saver
+    _snapshots: Snapshots
     _dirty: bool
 
     def setup(self, config: dict[str, Any], shared: Shared) -> None:  # type: ignore[override]  # with_parameters adds one
@@ -117,6 +123,8 @@ class LandmarkTrial(tune.Trainable):
             file.flush()
             os.fsync(file.fileno())
         self._dirty = True
+        if self._config.train.snapshots:
+            self._training.offer(self._snapshots, result)
         total = self._config.train.epochs
         rungs = {epoch_of_share(share, total) for share in self._shared.rungs}
         if result.epoch in rungs or result.epoch == total or self._saver.is_due:
@@ -140,6 +148,8 @@ class LandmarkTrial(tune.Trainable):
         if not (self._folder / STATE_FILE).exists():
             other = self._order.start_from
             resume = Path(other) if other is not None and (Path(other) / STATE_FILE).exists() else None
+            if resume is not None and (resume / SNAPSHOT_FOLDER).exists():
+                shutil.copytree(resume / SNAPSHOT_FOLDER, self._folder / SNAPSHOT_FOLDER, dirs_exist_ok=True)
         if self._shared.build:
             training = _named(self._shared.build)(self._config, self._shared.data, resume)
         else:
@@ -147,6 +157,7 @@ class LandmarkTrial(tune.Trainable):
             training = Training(self._config, self._shared.data, resume, self._device(), self._shared.rungs)
         heard = read_reports(self._folder)
         self._saver = Saver(self._folder)
+        self._snapshots = Snapshots(self._folder / SNAPSHOT_FOLDER, self._config)
         self._unheard = [figures for epoch, figures in sorted(heard.items()) if self._order.reported < epoch <= training.epoch]
         return training
 

@@ -15,9 +15,10 @@ from ceph_core import data as datasets
 from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config, SourceConfig, apply, knobs
 from ceph_core.data.films import TrainingData
 from ceph_core.training.health import RULES, Health, changes, findings, hopeless, judge, names_in, trajectory
+from ceph_core.training.health.monitor import Monitor, mean_shape_mre_mm
 from ceph_core.training.health.trajectory import TABLE, expected_at
-from ceph_core.training.health.watch import Watch, mean_shape_mre_mm
-from ceph_core.training.plan import epoch_of_share, is_validated
+from ceph_core.training.plan import is_validated
+from ceph_core.training.progressive import epoch_of_share
 from ceph_core.training.result import scalars
 from ceph_core.training.trainer import Training
 
@@ -54,7 +55,7 @@ def figures(config: Config, until: float = 1.0, **shapes: Shape) -> Figures:
         values = {name: shape(epoch / total) for name, shape in (HEALTHY | shapes).items()}
         if not is_validated(config, epoch):
             values = {name: value if name == "train_loss" else math.nan for name, value in values.items()}
-        made.append({"epoch": epoch, "image_size": config.data.image_size, **values})
+        made.append({"epoch": epoch, **values})
     return made
 
 
@@ -171,25 +172,19 @@ def test_records_of_an_earlier_version_are_judged_by_what_they_hold() -> None:
     assert judge(config, []) == Health()
 
 
-@pytest.mark.parametrize("switched_at", [0.9, 0.99])
-def test_losses_are_compared_at_one_image_size(switched_at: float) -> None:
+@pytest.mark.parametrize("begins_at", [0.9, 0.99])
+def test_losses_are_compared_within_a_stage(begins_at: float) -> None:
     """A stage of a larger size begins: its loss is another, and no trend."""
-    config = Config()
-    staged = figures(config, val_loss=later(switched_at, VAL, lambda share: 2 * VAL(share)))
-    for each in staged:
-        each["image_size"] = 384 if each["epoch"] <= switched_at * 250 else 512
-    assert "overfitting" not in judge(config, staged, MEAN_SHAPE_MM).names
-    for each in staged:
-        each["image_size"] = 512
-    assert "overfitting" in judge(config, staged, MEAN_SHAPE_MM).names
+    staged = apply(Config(), {"schedule.stages": [{"epochs": begins_at, "size": 0.75}, {"epochs": 1 - begins_at}]})
+    told = figures(staged, val_loss=later(begins_at, VAL, lambda share: 2 * VAL(share)))
+    assert "overfitting" not in judge(staged, told, MEAN_SHAPE_MM).names
+    assert "overfitting" in judge(Config(), told, MEAN_SHAPE_MM).names
 
 
-def test_a_trend_is_seen_through_sizes_that_alternate() -> None:
-    config, shapes = sick("overfitting")
-    mixed = figures(config, **shapes)
-    for place, each in enumerate(mixed):
-        each["image_size"] = (384, 512)[place // 5 % 2]
-    assert "overfitting" in judge(config, mixed, MEAN_SHAPE_MM).names
+def test_a_target_may_vanish_in_one_stage_only() -> None:
+    config = apply(Config(), {"heatmap.sigma_rel": 0.006, "schedule.stages": [{"epochs": 0.4, "size": 0.5}, {"epochs": 0.6}]})
+    assert "vanishing-target" in judge(config, figures(config, 0.4), MEAN_SHAPE_MM).names
+    assert "vanishing-target" not in judge(config, figures(config, 0.5), MEAN_SHAPE_MM).names
 
 
 # --- trajectory
@@ -245,6 +240,8 @@ def test_a_stage_at_a_smaller_size_counts() -> None:
     stages = [{"epochs": 0.5, "size": 0.5}, {"epochs": 0.5}]
     said = advice_of("vanishing-target", heatmap__sigma_rel=0.006, schedule__stages=stages)
     assert "0.38 heatmap px" in said and "set it to 0.0110" in said  # 0.7 * 4 / 256
+    said = advice_of("vanishing-target", heatmap__sigma_rel=0.0055, schedule__scales=[0.75, 1.0])
+    assert "set it to 0.0073" in said  # 0.7 * 4 / 384
 
 
 def test_the_guide_s_own_values_are_advised() -> None:
@@ -254,7 +251,9 @@ def test_the_guide_s_own_values_are_advised() -> None:
     assert advice_of("blurry").startswith("set heatmap.sigma_rel to 0.0059 (3.0 px at 512)")
     assert "not to blame" in advice_of("above-2-mm", heatmap__sigma_rel=0.012)
     assert "hrnet_w32 in the place of hrnet_w48" in advice_of("overfitting")
-    assert "augment.strength (it is 1; try 1.5)" in advice_of("overfitting") and "model.dropout" in advice_of("overfitting")
+    assert "augment.strength (it is 1; try 1.5)" in advice_of("overfitting") and "model.dropout (it is 0; try 0.2)" in advice_of(
+        "overfitting"
+    )
     assert "in the place of" not in advice_of("overfitting", model__name="hrnet_w18_small")
 
 
@@ -264,11 +263,10 @@ def test_a_smaller_sigma_is_never_one_that_vanishes() -> None:
 
 
 def test_advice_names_knobs_that_exist() -> None:
-    known = knobs().keys() | {"model.dropout"}
     for config in (Config(), tiny(), tiny(heatmap__sigma_rel=0.002)):
         for finding in findings(config, [rule.name for rule in RULES]):
             named = set(re.findall(r"\b(?:data|model|heatmap|augment|train|schedule)\.[a-z_]+", finding.advice))
-            assert named <= known, finding
+            assert named <= knobs().keys(), finding
             assert bool(finding.advice) == (finding.level != "good")
 
 
@@ -300,6 +298,14 @@ def test_the_mean_shape_s_error_is_that_of_the_training_films_mean(tmp_path: Pat
     expected = np.mean([np.linalg.norm(films[film].landmarks_px - mean, axis=-1) for film in data.validation_ids])
     assert mean_shape_mre_mm(data) == pytest.approx(expected)
     assert math.isfinite(mean_shape_mre_mm(make(tmp_path / "missing", train=6, validation=3, missing=True)))
+
+
+def test_without_validation_films_there_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = make(tmp_path, train=4, validation=2)
+    monkeypatch.setattr(TrainingData, "validation_ids", ())
+    assert math.isnan(mean_shape_mre_mm(data))
+    training = Training(tiny(train__epochs=1), data)
+    assert next(training).health == () and training.health == Health()
 
 
 def test_a_landmark_that_no_training_film_marks_has_no_mean_shape(tmp_path: Path) -> None:
@@ -341,9 +347,9 @@ def test_what_was_kept_for_a_checkpoint_does_not_change(tmp_path: Path) -> None:
     kept = training.state()["history"]
     next(training)
     assert len(kept) == 1 and len(training.state()["history"]) == 2
-    watch = Watch(training.config, 9.0)
-    watch.load(training.state()["history"])
-    assert watch.health.last == training.health.last
+    monitor = Monitor(training.config, 9.0)
+    monitor.load(training.state()["history"])
+    assert monitor.health.last == training.health.last
 
 
 # --- the guide's collapse

@@ -32,7 +32,7 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
 
 def test_batches_are_uint8_films_and_points_in_their_order(data: TrainingData) -> None:
     ids = ("003", "000", "002", "004", "001")
-    batches = list(loader(data, strength=0).epoch(64, 1, ids, 2))
+    batches = list(loader(data, strength=0).epoch([64] * -(-len(ids) // 2), 1, ids, 2))
     films = data.open(64)
     assert films.canvas == Canvas(64, 64)
     assert [batch.images.shape for batch in batches] == [(2, 1, 64, 64), (2, 1, 64, 64), (1, 1, 64, 64)]
@@ -46,19 +46,19 @@ def test_batches_are_uint8_films_and_points_in_their_order(data: TrainingData) -
 
 def test_a_draw_hangs_on_seed_epoch_and_film_and_not_on_company(data: TrainingData) -> None:
     one = loader(data)
-    first = next(one.epoch(64, 1, ("000", "001", "002"), 3))
-    list(one.epoch(96, 2, ("004", "003"), 1))
-    alone = next(one.epoch(64, 1, ("002",), 1))
+    first = next(one.epoch([64], 1, ("000", "001", "002"), 3))
+    list(one.epoch([96, 64], 2, ("004", "003"), 1))
+    alone = next(one.epoch([64], 1, ("002",), 1))
     assert torch.equal(alone.images[0], first.images[2])
-    assert not torch.equal(next(one.epoch(64, 2, ("002",), 1)).images, alone.images)
-    assert not torch.equal(next(loader(data, seed=1).epoch(64, 1, ("002",), 1)).images, alone.images)
+    assert not torch.equal(next(one.epoch([64], 2, ("002",), 1)).images, alone.images)
+    assert not torch.equal(next(loader(data, seed=1).epoch([64], 1, ("002",), 1)).images, alone.images)
 
 
 def test_drawing_leaves_the_global_generator_alone(data: TrainingData) -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    list(loader(data).epoch(64, 1, ("000", "001"), 1))
+    list(loader(data).epoch([64, 64], 1, ("000", "001"), 1))
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -74,8 +74,9 @@ def test_films_travel_without_their_pixels(data: TrainingData) -> None:
 def test_batches_are_the_same_whatever_the_number_of_workers(data: TrainingData) -> None:
     alone, helped = loader(data), loader(data, workers=2)
     ids = data.train_ids
-    for size, epoch in ((64, 1), (64, 2), (96, 3), (64, 4)):
-        assert same(list(alone.epoch(size, epoch, ids, 2)), list(helped.epoch(size, epoch, ids, 2))), (size, epoch)
+    steps = -(-len(ids) // 2)
+    for sizes, epoch in (([64] * steps, 1), ([64] * steps, 2), ([96] * steps, 3), ([64, *[96] * (steps - 1)], 4)):
+        assert same(list(alone.epoch(sizes, epoch, ids, 2)), list(helped.epoch(sizes, epoch, ids, 2))), (sizes, epoch)
     helped.close()
 
 
@@ -83,13 +84,14 @@ def test_batches_are_the_same_whatever_the_number_of_workers(data: TrainingData)
 def test_workers_outlive_an_epoch_that_is_broken_off_and_end_with_the_loader(data: TrainingData) -> None:
     before = set(multiprocessing.active_children())
     helped = loader(data, workers=2)
-    broken = helped.epoch(64, 1, data.train_ids, 1)
+    broken = helped.epoch([64] * len(data.train_ids), 1, data.train_ids, 1)
     next(broken)
     workers = set(multiprocessing.active_children()) - before
     assert len(workers) == 2
     broken.close()
-    again = list(helped.epoch(64, 2, data.train_ids, 2))
-    assert same(again, list(loader(data).epoch(64, 2, data.train_ids, 2)))
+    two = [64] * -(-len(data.train_ids) // 2)
+    again = list(helped.epoch(two, 2, data.train_ids, 2))
+    assert same(again, list(loader(data).epoch(two, 2, data.train_ids, 2)))
     assert set(multiprocessing.active_children()) - before == workers
     helped.close()
     for worker in workers:

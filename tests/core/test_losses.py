@@ -64,3 +64,11 @@ def test_adaptive_wing_is_continuous_where_its_two_parts_meet() -> None:
     target = target_at()
     below, above = (per_landmark("adaptive_wing", target.maps() + 0.5 + step, target)[0, 0] for step in (-1e-5, 1e-5))
     assert above == pytest.approx(below.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_learned_width_has_a_finite_gradient_however_far_its_tails(loss: str) -> None:
+    sigma = torch.full((3,), 3.0, requires_grad=True)
+    target = HeatmapCodec(4, loss, 3.0).encode(torch.tensor([[[20.3, 500.8], [4.0, 12.5], [float("nan"), 0.0]]]), sigma, (512, 512))
+    per_landmark(loss, torch.zeros(1, 3, 128, 128), target).sum().backward()  # type: ignore[no-untyped-call]
+    assert sigma.grad is not None and torch.isfinite(sigma.grad).all() and sigma.grad[:2].abs().min() > 0

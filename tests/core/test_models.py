@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from drawn_films import tiny
 from safetensors.torch import save_file
 from torch.nn import functional
 
 from ceph_core.config import ModelConfig
 from ceph_core.errors import InputError
-from ceph_core.models import build
+from ceph_core.models import build, freeze_norms
 
 SMALL = ModelConfig(name="hrnet_w18_small")
 
@@ -90,3 +91,40 @@ def test_the_large_networks_take_a_step_at_512_px(name: str) -> None:
     assert raw.shape == (1, 19, 128, 104)
     raw.square().mean().backward()
     assert all(weight.grad is not None and torch.isfinite(weight.grad).all() for weight in net.parameters())
+
+
+# --- what a configuration changes
+
+
+def test_dropout_and_drop_path_act_in_training_alone() -> None:
+    film = torch.rand(2, 1, 64, 64) * 255
+    for change in ({"model__dropout": 0.5}, {"model__drop_path": 0.5}):
+        torch.manual_seed(0)
+        net = build(tiny(**change).model, 3)
+        plain = build(tiny().model, 3)
+        plain.load_state_dict(net.state_dict())
+        assert torch.equal(net.eval()(film), plain.eval()(film)), "the same weights, the same answers"
+        net.train()
+        assert not torch.equal(net(film), net(film))
+
+
+def test_drop_path_rises_with_depth() -> None:
+    net = build(tiny(model__drop_path=0.4).model, 3)
+    shares = [module.drop_prob for module in net.modules() if type(module).__name__ == "DropPath"]
+    assert shares == sorted(shares) and shares[0] < 0.05 and shares[-1] == pytest.approx(0.4)
+
+
+def test_group_norm_does_not_see_the_batch_and_takes_pretrained_scales() -> None:
+    net = build(tiny(model__norm="group").model, 3).train()
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in net.modules())
+    films = torch.rand(3, 1, 64, 64) * 255
+    with torch.no_grad():
+        assert torch.allclose(net(films)[:1], net(films[:1]), atol=1e-4)
+
+
+def test_frozen_norms_keep_their_statistics() -> None:
+    net = build(tiny().model, 3).train()
+    freeze_norms(net)
+    before = {name: value.clone() for name, value in net.state_dict().items() if "running" in name}
+    net(torch.rand(2, 1, 64, 64) * 255)
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in before.items())

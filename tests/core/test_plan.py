@@ -3,17 +3,9 @@
 import pytest
 
 from ceph_core.config import Config, apply
-from ceph_core.training.plan import (
-    Feedback,
-    epoch_of_share,
-    is_validated,
-    largest_batch,
-    learning_rate,
-    plan,
-    stage_alone,
-    stage_at,
-    stage_size,
-)
+from ceph_core.training.feedback import Feedback
+from ceph_core.training.plan import is_validated, learning_rate, plan
+from ceph_core.training.progressive import epoch_of_share, largest_batch, stage_alone, stage_at, stage_size
 
 FILMS = Feedback(tuple(f"{number:03d}" for number in range(50)), 19)
 PROGRESSIVE = [{"epochs": 0.4, "size": 0.75, "batch": 2}, {"epochs": 0.6}]

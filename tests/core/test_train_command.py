@@ -1,5 +1,6 @@
 """`python -m ceph_core train`: a run folder that evaluates, stops, goes on and refuses."""
 
+import argparse
 import os
 import re
 import signal
@@ -13,14 +14,18 @@ import yaml
 
 from ceph_core import single_run
 from ceph_core.__main__ import main
+from ceph_core.commands import train as command
 from ceph_core.config import Config, Stage
 from ceph_core.data.films import TrainingData
 from ceph_core.data.phantom import write
 from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas
 from ceph_core.inference import load_member
+from ceph_core.training import checkpoint
 from ceph_core.training.checkpoint import STATE_FILE
-from ceph_core.training.timing import FilmSeconds, area_epochs, film_seconds, fitting_epochs
+from ceph_core.training.device import pick_device, pick_precision
+from ceph_core.training.learner import Learner
+from ceph_core.training.timing import FilmSeconds, film_seconds, fitting_epochs, full_epochs
 from ceph_core.training.trainer import Training
 
 SETTING = [
@@ -94,7 +99,7 @@ def test_a_second_ctrl_c_stops_at_once(
 
 
 def test_a_diverged_run_fails(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Training, "_train", lambda *_: float("nan"))
+    monkeypatch.setattr(Learner, "step", lambda *_: torch.tensor(float("nan")))
     assert train(films, tmp_path / "run") == 1
     assert "failed: epoch 1: the loss is no number; lower train.lr" in capsys.readouterr().err
 
@@ -119,7 +124,7 @@ def test_findings_are_said_once_and_the_end_has_a_tier(films: Path, tmp_path: Pa
     assert train(films, out, *COLLAPSE, "--set=train.epochs=5") == 0
     said = capsys.readouterr().err
     assert said.count("health: warning: vanishing-target: ") == 1 and said.count("health: serious: collapse: ") == 1
-    assert re.search(r"trained: validation MRE \S+ mm, SDR@2 \d+ %, SDR@4 \d+ %; tier: below minimum; .* trajectory: behind", said)
+    assert re.search(r"trained: last weights, validation MRE \S+ mm; tier: below minimum; .* trajectory: behind", said)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +203,7 @@ def test_epochs_fit_the_time_through_all_stages() -> None:
     assert fitting_epochs(config, cost, data, 4.0) == 1  # the only epoch is of the last stage
     assert fitting_epochs(config, cost, data, 5.0) == 2
     assert fitting_epochs(config, cost, data, 25.1) == 10
-    assert area_epochs(config) == 250 / 2 * 0.25 + 250 / 2 and area_epochs(config, 249) == 1
+    assert full_epochs(config) == 250 / 2 * 0.25 + 250 / 2 and full_epochs(config, 249) == 1
 
 
 @pytest.mark.slow
@@ -211,3 +216,108 @@ def test_the_time_asked_for_is_kept(films: Path, tmp_path: Path) -> None:
 def test_a_film_s_price_is_positive() -> None:
     config = single_run.configure([text.removeprefix("--set=") for text in SETTING])
     assert 0 < film_seconds(config, Canvas(64, 64), 19, torch.device("cpu")) < 30
+
+
+# --- the guide's flags
+
+
+def planned(out: Path) -> Config:
+    return Config.model_validate(yaml.safe_load((out / "plan.yaml").read_text())["config"])
+
+
+def stage_1(films: Path, out: Path) -> None:
+    options = [
+        "--model",
+        "hrnet_w18_small",
+        "--image_size",
+        "64",
+        "64",
+        "--batch_size",
+        "4",
+        "--epochs",
+        "2",
+        "--set",
+        "heatmap.sigma_rel=0.05",
+    ]
+    assert main(["train", "--data", str(films), "--out", str(out), *options]) == 0
+
+
+def test_the_guide_s_flags_are_the_configuration(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--model", "hrnet", "--image_size", "512", "384", "--batch_size", "10", "--epochs", "250", "--mixed_precision"]
+    with pytest.raises(SystemExit):
+        main(["train", "--data", str(films), "--image_size"])
+    args = argparse.ArgumentParser()
+    command.add_arguments(args)
+    config = single_run.configure([], command._flags(args.parse_args(options)))
+    assert (config.model.name, config.data.image_size, config.train.batch_size, config.train.epochs) == ("hrnet_w48", 512, 10, 250)
+    assert config.train.precision == pick_precision(Config().train, pick_device())
+    stage_1(films, tmp_path / "run")
+    assert planned(tmp_path / "run").data.image_size == 64 and planned(tmp_path / "run").train.batch_size == 4
+
+
+def test_the_second_stage_in_a_command_of_its_own(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    stage_1(films, first)
+    capsys.readouterr()
+    assert main(["train", "--out", str(second), "--image_size", "96", "96", "--epochs", "4", "--resume", str(first / STATE_FILE)]) == 0
+    said = capsys.readouterr().err
+    assert f"goes on from {first / STATE_FILE}; changed: data.image_size was 64, now 96; train.epochs was 2, now 4" in said
+    assert "epoch 3/4: loss" in said and "epoch 4/4" in said and "epoch 2/4" not in said and "(96 px, batch 4" in said
+    assert planned(second).heatmap.sigma_rel == 0.05, "what is not said stays as it was"
+    before, after = (checkpoint.load(folder) for folder in (first, second))
+    assert after["step"] == before["step"] + 2 * 2, "7 films in batches of 4, over two epochs"
+    assert load_member(second / "member").canvas.height == 96
+
+
+def test_the_weights_averages_moments_and_epoch_are_taken_over(films: Path, tmp_path: Path) -> None:
+    stage_1(films, tmp_path / "first")
+    stage = single_run.Stage1.of(tmp_path / "first")
+    assert stage.source is not None
+    data = single_run._open(stage.source)
+    larger = single_run.configure([], {"data.image_size": 96, "train.epochs": 4}, stage.config)
+    training = Training(larger, data, stage.state, changed=True)
+    state = checkpoint.load(tmp_path / "first")
+    assert training.epoch == 2
+    for name, tensors in (("net", training.learner.net), ("ema", training.learner.ema.net)):
+        assert all(torch.equal(value, tensors.state_dict()[key]) for key, value in state[name].items())
+    moments = training.learner.optimizer.state_dict()["state"]
+    assert all(torch.equal(moments[key]["exp_avg"], value["exp_avg"]) for key, value in state["optimizer"]["state"].items())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--epochs", "2"], "has had 2 epochs; train.epochs 2 leaves none, give more than 2"),
+        (["--epochs", "4", "--model", "hrnet_w18"], "holds a network with model.name hrnet_w18_small, not hrnet_w18"),
+        (["--epochs", "4", "--set", "train.epochs=5"], "train.epochs is also set by a flag of its own"),
+        (["--epochs", "4", "--image_size", "96", "96", "1"], "--image_size: one or two numbers, height and width in px, got 3"),
+        (["--epochs", "4", "--model", "resnet"], "model.name: Input should be 'hrnet_w18_small'"),
+    ],
+)
+def test_a_stage_that_cannot_go_on_is_refused(
+    films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
+) -> None:
+    stage_1(films, tmp_path / "first")
+    assert main(["train", "--out", str(tmp_path / "second"), *options, "--resume", str(tmp_path / "first")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "second").exists()
+
+
+def test_without_a_folder_there_is_nothing_to_go_on_with(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--resume"]) == 2
+    assert "--resume: which run? give its --out, or a checkpoint" in capsys.readouterr().err
+
+
+def test_training_on_all_films_validates_none(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(films, tmp_path / "run", "--validation-share", "0") == 0
+    said = capsys.readouterr().err
+    assert "8 training and 0 validation films" in said and "not validated" in said
+    assert load_member(tmp_path / "run" / "member").epoch == 2
+
+
+def test_snapshots_are_averaged_at_the_end(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(films, tmp_path / "run", "--set", "train.snapshots=2") == 0
+    said = capsys.readouterr()
+    assert all(f"{way}: validation MRE" in said.err for way in ("last weights", "averaged weights", "averaged answers"))
+    assert len(list((tmp_path / "run" / "snapshots").iterdir())) == 2
+    assert said.out.strip() in {str(tmp_path / "run" / folder) for folder in ("member", "ensemble")}

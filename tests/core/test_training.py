@@ -18,7 +18,9 @@ from ceph_core.data.loader import Batch
 from ceph_core.errors import InputError
 from ceph_core.metrics import mean_shape_mm
 from ceph_core.models import build
+from ceph_core.training import feedback
 from ceph_core.training.learner import Learner
+from ceph_core.training.plan import plan
 from ceph_core.training.result import EpochResult, scalars
 from ceph_core.training.trainer import Training
 
@@ -71,6 +73,65 @@ def test_resuming_equals_never_stopping_bit_for_bit(data: TrainingData, unstoppe
     seen += [figures(result) for result in resumed]
     assert seen == unstopped[0]
     assert same(resumed.learner.state_dict(), unstopped[1])
+
+
+WHOLE = tiny(
+    data__image_size=96,
+    train__epochs=9,
+    train__batch_size=2,
+    train__lr=2e-3,
+    schedule__stages=[{"epochs": 0.34, "size": 0.67, "batch": 2}, {"epochs": 0.33, "size": 0.67}, {"epochs": 0.33}],
+    schedule__scales=[1.0, 1.34],
+    schedule__draw="batch",
+    curriculum__difficulty="loss",
+    curriculum__warmup=0.12,
+    curriculum__easy_until=0.45,
+    curriculum__medium_until=0.8,
+    curriculum__easy_films=0.5,
+    hard_landmarks__weight=1.0,
+    hard_landmarks__widen=0.5,
+    hard_landmarks__start=0.2,
+    heatmap__learned_sigma=0.05,
+    model__dropout=0.1,
+    model__drop_path=0.1,
+    model__norm="frozen",
+    augment__recipe="challenge",
+)
+"""Every technique at once: progressive, multi-scale, curriculum, hard landmarks and all that draws at random."""
+
+
+@pytest.fixture(scope="module")
+def whole(data: TrainingData) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Figures and last state of that run, never stopped."""
+    training = Training(WHOLE, data)
+    return [figures(result) for result in training], training.state()
+
+
+@pytest.mark.parametrize("stopped_after", range(1, 9))
+def test_a_run_with_every_technique_resumes_bit_for_bit_inside_every_stage(
+    data: TrainingData, whole: Any, stopped_after: int, tmp_path: Path
+) -> None:
+    training = Training(WHOLE, data)
+    seen = [figures(next(training)) for _ in range(stopped_after)]
+    training.save(tmp_path)
+    training.close()
+    torch.manual_seed(99)
+    resumed = Training(WHOLE, data, resume=tmp_path)
+    seen += [figures(result) for result in resumed]
+    assert seen == whole[0]
+    assert same(resumed.state(), whole[1])
+
+
+def test_that_run_did_use_every_technique(data: TrainingData, whole: Any) -> None:
+    state, epochs = whole[1], range(1, 10)
+    known = feedback.restored(feedback.begin(WHOLE, data.train_ids, data.dataset.protocol, ()), state["feedback"])
+    plans = [plan(WHOLE, epoch, known) for epoch in epochs]
+    assert [len(each.film_ids) for each in plans] == [6, 3, 3, 3, 5, 5, 5, 6, 6]
+    assert [each.size for each in plans] == [64] * 6 + [96] * 3
+    assert {size for each in plans for size in each.step_sizes} == {64, 96, 128}
+    assert len(set(plans[-1].landmark_weights)) == 3 and len(set(plans[-1].sigma_px)) > 1 and len(set(plans[0].landmark_weights)) == 1
+    assert [each.frozen_norm for each in plans] == [False] * 4 + [True] * 5
+    assert state["feedback"]["difficulty"] is not None and any(value != 1 for value in state["sigmas"]["logarithms"].exp().tolist())
 
 
 def test_stages_are_trained_as_planned(unstopped: Any) -> None:

@@ -17,7 +17,7 @@ GROWING = apply(FLAT, {"schedule.stages": [{"epochs": 0.4, "size": 0.5}, {"epoch
 def test_an_epoch_costs_by_its_area():
     cost = EpochCost()
     assert cost.seconds(FLAT) is None
-    cost.observe(FLAT, 256, 4.0)
+    cost.observe(FLAT, 1, 256, 4.0)
     assert cost.seconds(FLAT) == pytest.approx(10 * 16.0)
     assert cost.seconds(FLAT, from_epoch=7) == pytest.approx(3 * 16.0)
     assert cost.seconds(FLAT, to_epoch=2) == pytest.approx(2 * 16.0)
@@ -28,10 +28,10 @@ def test_the_median_rules_and_an_unknown_network_is_the_slowest():
     cost = EpochCost()
     given = [9.0, 1.0, 5.0, 100.0, 2.0]
     for seconds in given:
-        cost.observe(FLAT, 512, seconds)
+        cost.observe(FLAT, 1, 512, seconds)
     assert cost.seconds(FLAT, to_epoch=1) == pytest.approx(statistics.median(given))
     slow = apply(FLAT, {"model.name": "hrnet_w18"})
-    cost.observe(slow, 512, 30.0)
+    cost.observe(slow, 1, 512, 30.0)
     assert cost.seconds(apply(FLAT, {"model.name": "hrnet_w48"}), to_epoch=1) == pytest.approx(30.0)
 
 

@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from ceph_core.geometry import Canvas
+from ceph_core.inference import load_member
 from ceph_core.training import checkpoint
+from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
+from ceph_core.training.trainer import Training
 from search import promotion
 from search.policy import TrialState
 from search.records import RunFolder
+from tests.core.drawn_films import make, tiny
 from tests.search.made_up import MadeUp
 from tests.search.simulated import made_up_space
 
@@ -31,21 +35,21 @@ def run(tmp_path: Path) -> RunFolder:
     return folder
 
 
-def _promoted(run: RunFolder, failed: tuple[str, ...] = (), config=CONFIG) -> tuple[promotion.Promoted | None, list[str]]:
+def _promoted(run: RunFolder, failed: tuple[str, ...] = (), config=CONFIG) -> tuple[list[promotion.Promoted], list[str]]:
     said: list[str] = []
     state = TrialState("t0001", 1, {}, config, is_baseline=False, epoch=5)
     return promotion._promoted(run, state, failed, DATA, said.append), said
 
 
 def test_the_confirmed_state_is_taken(run):
-    found, said = _promoted(run)
+    (found,), said = _promoted(run)
     assert (found.trial, found.candidate, found.epoch) == ("t0001-full", "t0001", 9)
     assert said == []
 
 
 def test_a_failed_confirmation_falls_back_to_the_search(run):
     """Its last state may hold NaN weights."""
-    found, _ = _promoted(run, failed=("t0001-full",))
+    (found,), _ = _promoted(run, failed=("t0001-full",))
     assert (found.trial, found.epoch) == ("t0001", 5)
 
 
@@ -54,8 +58,24 @@ def test_what_cannot_be_a_member_is_left_out_and_said(run):
         update={"schedule": CONFIG.schedule.model_validate({"stages": [{"epochs": 0.9, "size": 0.5}, {"epochs": 0.1}]})}
     )
     found, said = _promoted(run, failed=("t0001-full",), config=staged)
-    assert found is None
+    assert not found
     assert "did not reach the last stage" in said[0]
     found, said = _promoted(RunFolder(run.path / "empty"))
-    assert found is None
+    assert not found
     assert "left no checkpoint" in said[0]
+
+
+def test_a_candidate_with_snapshots_offers_them_and_their_mean(run, tmp_path):
+    data = make(tmp_path / "films", train=8, validation=2)
+    config = tiny(train__epochs=4, train__snapshots=2)
+    folder = RunFolder(tmp_path / "run")
+    training = Training(config, data)
+    snapshots = Snapshots(folder.trial_dir("t0001") / SNAPSHOT_FOLDER, config)
+    for result in training:
+        training.offer(snapshots, result)
+    training.save(folder.trial_dir("t0001"))
+    state = TrialState("t0001", 1, {}, config, is_baseline=True, epoch=4)
+    found = promotion._promoted(folder, state, (), data, print)
+    kept = [each.epoch for each in snapshots.kept()]
+    assert [each.name for each in found] == ["t0001", *(f"t0001 epoch {epoch}" for epoch in kept), "t0001 averaged weights"]
+    assert len({each.folder for each in found}) == 4 and all(load_member(each.folder) for each in found)

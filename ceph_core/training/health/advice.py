@@ -3,7 +3,7 @@
 import math
 
 from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config
-from ceph_core.training.plan import stage_size
+from ceph_core.training.progressive import stage_size
 
 GUIDE_SIZE = 512
 """The guide gives sigma in px at this image size."""
@@ -63,10 +63,10 @@ def generalise(config: Config) -> str:
     """More augmentation, dropout, a smaller network."""
     strength = config.augment.strength
     smaller = _SMALLER.get(config.model.name)
+    more = 0.2 if config.model.dropout < 0.2 else min(config.model.dropout + 0.1, 0.5)
+    dropout = f"raise model.dropout (it is {config.model.dropout:g}; try {more:g})"
     network = f", or model.name {smaller} in the place of {config.model.name}" if smaller else ""
-    return (
-        f"raise augment.strength (it is {strength:g}; try {min(max(1.5 * strength, 1.0), 4.0):g}), add dropout (model.dropout 0.2){network}"
-    )
+    return f"raise augment.strength (it is {strength:g}; try {min(max(1.5 * strength, 1.0), 4.0):g}), {dropout}{network}"
 
 
 def _sigma(sigma_rel: float) -> str:
@@ -74,7 +74,8 @@ def _sigma(sigma_rel: float) -> str:
 
 
 def _smallest(config: Config) -> int:
-    return min(stage_size(config.data.image_size, stage.size) for stage in config.schedule.stages)
+    sizes = (stage_size(config.data.image_size, stage.size) for stage in config.schedule.stages)
+    return min(stage_size(size, scale) for size in sizes for scale in config.schedule.scales)
 
 
 def _limit(config: Config, stride: int) -> float:

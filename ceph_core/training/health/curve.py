@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ceph_core.training.plan import epoch_of_share
+from ceph_core.training.progressive import epoch_of_share
 
 HISTORY_FIGURES = (
-    "epoch", "train_loss", "val_loss", "val_mre_mm", "val_sdr_2mm", "val_sdr_4mm", "peak_width_rel", "image_size",
+    "epoch", "train_loss", "val_loss", "val_mre_mm", "val_sdr_2mm", "val_sdr_4mm", "peak_width_rel",
 )  # fmt: skip
 """What of an epoch's flat figures a verdict may hang on."""
 
@@ -25,7 +25,6 @@ class Point:
     sdr_2mm: float
     sdr_4mm: float
     peak_width_rel: float
-    image_size: float
 
     @classmethod
     def of(cls, figures: Mapping[str, Any]) -> "Point":
@@ -76,8 +75,6 @@ class Curve:
         return self.points[:count]
 
     def window(self, share: float, least: int) -> tuple[Point, ...]:
-        """The points of the last `share` of the run, but at least so many; of the latest image size only: losses of two do not compare."""
-        size = self.last.image_size
-        alike = tuple(point for point in self.points if point.image_size == size or math.isnan(size))
+        """The points of the last `share` of the run, but at least so many if there are."""
         begin = self.last.epoch - share * self.epochs
-        return alike[-max(least, sum(point.epoch > begin for point in alike)) :]
+        return self.points[-max(least, sum(point.epoch > begin for point in self.points)) :]

@@ -1,6 +1,5 @@
 """The guide's good and warning signs as a table.  Its epochs, of 250, are shares of any run's length."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -11,7 +10,7 @@ from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config
 from ceph_core.training.health import advice
 from ceph_core.training.health.curve import Curve, Point
 from ceph_core.training.health.trajectory import expected_at
-from ceph_core.training.plan import epoch_of_share
+from ceph_core.training.progressive import epoch_of_share, stage_at, stage_size
 
 Level = Literal["good", "warning", "serious"]
 
@@ -78,7 +77,7 @@ def _above(epoch: int, limit: float) -> Rule:
 
 
 def _is_vanishing(config: Config, curve: Curve) -> bool:
-    size = config.data.image_size if math.isnan(curve.last.image_size) else curve.last.image_size
+    size = stage_size(config.data.image_size, stage_at(config, curve.last.epoch).size)
     return config.heatmap.sigma_rel * size / config.model.head_stride < MIN_SIGMA_HEATMAP_PX
 
 
@@ -109,15 +108,21 @@ def _stays_above_2(config: Config, curve: Curve) -> bool:
     return max(2.0, expected.mre_mm[1]) < curve.last.mre_mm <= 5
 
 
+def _window(config: Config, curve: Curve) -> tuple[Point, ...]:
+    """What a trend is looked for in: of the latest stage only, for losses of two image sizes or batches do not compare."""
+    stage = stage_at(config, curve.last.epoch)
+    return tuple(point for point in curve.window(_WINDOW, _WINDOW_POINTS) if stage_at(config, point.epoch) is stage)
+
+
 def _overfits(config: Config, curve: Curve) -> bool:
-    window = curve.window(_WINDOW, _WINDOW_POINTS)
-    if len(window) < _WINDOW_POINTS:  # the image size has just changed
+    window = _window(config, curve)
+    if len(window) < _WINDOW_POINTS:  # the stage has just begun
         return False
     return _trend([point.val_loss for point in window]) > 1.02 and _trend([point.train_loss for point in window]) < 1
 
 
 def _does_not_generalise(config: Config, curve: Curve) -> bool:
-    window = curve.window(_WINDOW, _WINDOW_POINTS)
+    window = _window(config, curve)
     before = tuple(point for point in curve.points if point.epoch < window[0].epoch)
     if len(window) < _WINDOW_POINTS or not before or curve.last.mre_mm <= 2.0:
         return False
@@ -206,6 +211,13 @@ def hopeless(names: Iterable[str], epoch: int, epochs: int) -> str | None:
         if rule is not None and rule.hopeless_from is not None and epoch >= epoch_of_share(rule.hopeless_from, epochs):
             return name
     return None
+
+
+def stops_for(config: Config, names: Iterable[str], epoch: int) -> str | None:
+    """The finding that ends a run after this epoch: hopeless, and `train.stop_hopeless` asks for it; a run that is over ends anyway."""
+    if not config.train.stop_hopeless or epoch >= config.train.epochs:
+        return None
+    return hopeless(names, epoch, config.train.epochs)
 
 
 def names_in(joined: object) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ceph_core.training.health.verdict import Health, judge
 from ceph_core.training.result import EpochResult
 
 
-class Watch:
+class Monitor:
     """Judges a training at each validated epoch.
 
     Args:
@@ -53,6 +53,8 @@ def mean_shape_mre_mm(data: TrainingData) -> float:
     """MRE on the validation films of the training films' mean landmarks: what a network that learned nothing scores."""
     by_id = data.dataset.by_id()
     training, validation = ([by_id[film] for film in ids] for ids in (data.train_ids, data.validation_ids))
+    if not validation:
+        return math.nan
     shape_mm = mean_shape_mm(
         np.stack([record.landmarks_px for record in training]), np.array([record.spacing_mm for record in training], dtype=np.float64)
     )
