@@ -100,7 +100,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def publish(name: str, tables: Tables, quick: bool) -> None:
+def publish(name: str, tables: Tables, quick: bool, page: Path = PAGE) -> None:
     """Print the tables; unless quick, keep them as benchmarks/results/NAME.json and in the page's place for them."""
     text = "\n".join(f"{title}\n\n{_markdown(rows)}" for title, rows in tables.items())
     print(text)
@@ -112,18 +112,18 @@ def publish(name: str, tables: Tables, quick: bool) -> None:
     RESULTS.mkdir(exist_ok=True)
     told = {"command": command, "date": time.strftime("%Y-%m-%d"), "machine": machine(), "tables": plain}
     (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    _into_page(name, f"`{command}`\n\n{text}")
+    _into_page(page, name, f"`{command}`\n\n{text}")
 
 
-def _into_page(name: str, text: str) -> None:
+def _into_page(path: Path, name: str, text: str) -> None:
     """Replace what stands between the page's marks of this name."""
     begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    page = path.read_text(encoding="utf-8") if path.exists() else ""
     if begin not in page:
         page += f"\n{begin}\n{end}\n"
     before, rest = page.split(begin)
     _, after = rest.split(end)
-    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+    path.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def _markdown(rows: Sequence[Row]) -> str:

@@ -25,6 +25,7 @@ from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.duration import duration
 from ceph_core.errors import InputError
 from ceph_core.inference.averaging import Finalist, best, finalists, write_finalist
+from ceph_core.inference.refine import validation_confidence, write_shape
 from ceph_core.training import checkpoint
 from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.health import Health, changes, findings, stops_for
@@ -274,8 +275,11 @@ def _train(out: Path, training: Training) -> Path:
     found = finalists(config, data, training.learner.ema.net.state_dict(), snapshots.kept(), training.device, _say)
     training.close()
     chosen = best(found)
+    folder = write_finalist(out, config, data, chosen)
+    if missing := write_shape(folder, data, validation_confidence(folder, data)):
+        _say(missing)
     _say(_verdict(chosen, training.health))
-    return write_finalist(out, config, data, chosen)
+    return folder
 
 
 def _line(config: Config, result: EpochResult) -> str:
@@ -285,9 +289,13 @@ def _line(config: Config, result: EpochResult) -> str:
     left = result.seconds / relative_cost(config, result.epoch) * full_epochs(config, result.epoch)
     return (
         f"epoch {result.epoch}/{config.train.epochs}: loss {result.train_loss:.4f}, {validation} "
-        f"({result.image_size} px, batch {result.batch_size}, {result.seconds:.1f} s, "
+        f"({result.image_size} px, batch {result.batch_size}{_cut(result)}, {result.seconds:.1f} s, "
         f"{result.films_per_s:.1f} films/s); about {duration(left)} left"
     )
+
+
+def _cut(result: EpochResult) -> str:
+    return f" in {result.micro_batch}s" if result.micro_batch < result.batch_size else ""
 
 
 def _verdict(chosen: Finalist, health: Health) -> str:

@@ -90,7 +90,9 @@ class LiveView:
             mre = event["val_mre_mm"]
             missing = "no value" if event.get("validated", True) else f"loss {event['train_loss']:.4f}, not validated"
             shown = missing if mre is None or not math.isfinite(mre) else f"{mre:.2f} mm, SDR@2 {event['val_sdr_2mm']:.0f} %"
-            self.say(f"{event['trial']} epoch {event['epoch']}: {shown} ({event['seconds']:.1f} s, {event['image_size']:.0f} px)")
+            cut = event.get("micro_batch") or event["batch_size"]
+            held = f", {cut:.0f} films at once" if cut < event["batch_size"] else ""
+            self.say(f"{event['trial']} epoch {event['epoch']}: {shown} ({event['seconds']:.1f} s, {event['image_size']:.0f} px{held})")
 
     def _say_findings(self, event: Event) -> None:
         """Problems of a trial's health, each once a trial."""

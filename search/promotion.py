@@ -27,6 +27,7 @@ from ceph_core.inference.manifest import make_manifest, write_manifest
 from ceph_core.inference.member import Member, load_member, save_member
 from ceph_core.inference.outputs import MemberOutputs, member_outputs
 from ceph_core.inference.predictor import Predictor
+from ceph_core.inference.refine import write_shape
 from ceph_core.inference.selection import Candidate, Selection, combined_points, greedy_select
 from ceph_core.metrics import Paired, paired_test
 from ceph_core.training import checkpoint
@@ -203,7 +204,8 @@ def _finish(
     against = {name: paired_test(scores["ensemble"].errors_mm, row.errors_mm) for name, row in scores.items() if name != "ensemble"}
     rows = (*scores.values(), mean_shape(_records(data, data.train_ids), records), *readers(records))
     say("promotion: the ensemble is exported, its ONNX file checked against PyTorch")
-    difference = _export(run, data, members, loaded, selection, rows, against, records, say)
+    sure = np.average([validation[index].confidence for index in selection.members], axis=0, weights=selection.weights)
+    difference = _export(run, data, members, loaded, selection, rows, against, records, sure, say)
     return Outcome(selection, members, rows, against.get("baseline"), against.get("best single"), difference, predictions)
 
 
@@ -228,6 +230,7 @@ def _export(
     rows: Sequence[Scores],
     against: Mapping[str, Paired],
     test: Sequence[CephRecord],
+    sure: NDArray[np.float64],
     say: Say,
 ) -> float:
     """Write ensemble/ whole or not at all; the largest difference between ONNX and PyTorch, px."""
@@ -255,6 +258,8 @@ def _export(
         figures=figures,
     )
     write_manifest(fresh, manifest)
+    if missing := write_shape(fresh, data, sure):
+        say(f"promotion: {missing}")
     predictor = Predictor.load(fresh)
     difference = export_onnx(
         predictor, fresh / "ensemble.onnx", [read_grey(record.image) for record in test[:3]], lambda line: say(f"promotion: {line}")

@@ -9,10 +9,19 @@ ROOT = Path(__file__).parent.parent
 
 ROWS = (
     ("ceph_core", "ceph_core.config", "ceph_core.landmarks", "ceph_core.errors", "ceph_core.duration"),
-    ("ceph_core.geometry", "ceph_core.codec", "ceph_core.metrics", "ceph_core.losses", "ceph_core.models"),
+    (
+        "ceph_core.geometry",
+        "ceph_core.codec",
+        "ceph_core.metrics",
+        "ceph_core.losses",
+        "ceph_core.models",
+        "ceph_core.procrustes",
+        "ceph_core.shape_model",
+        "ceph_core.distance_limits",
+    ),
     ("ceph_core.transforms", "ceph_core.elastic", "ceph_core.shading", "ceph_core.data"),
     ("ceph_core.training",),
-    ("ceph_core.inference", "ceph_core.single_run", "ceph_core.commands", "ceph_core.__main__"),
+    ("ceph_core.inference", "ceph_core.single_run", "ceph_core.check", "ceph_core.commands", "ceph_core.__main__"),
     ("search", "search.space", "search.records", "search.history"),
     ("search.sampler", "search.study", "search.told", "search.cube", "search.rungs", "search.cost"),
     ("search.policy", "search.replay"),

@@ -22,6 +22,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotator", default="mean", help="whose points are the reference: mean, senior or junior")
     parser.add_argument("--split", default="test", help="films to score: test, test2, validation, train or all")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write .csv (a row a point) or .json (the figures)")
+    parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="also say how well doubtful points are flagged, and what dropping or moving them does",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -37,11 +42,14 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.inference import evaluate
     from ceph_core.inference.device import device_for
     from ceph_core.inference.predictor import Predictor
+    from ceph_core.inference.refine import reviewer_of
+    from ceph_core.inference.refine_effect import effect_of, effect_table
     from ceph_core.inference.scored import chosen, leaks, write_scores
 
     if args.out and args.out.suffix not in (".csv", ".json"):
         raise InputError(f"--out: {args.out}: the suffix says what is written; allowed are .csv and .json")
     predictor = Predictor.load(args.model, device_for(args.device))
+    reviewer = reviewer_of(args.model, predictor.protocol, needed=True) if args.refine else None
     source = _source(args)
     cache_dir = data.default_cache_dir()
     dataset = data.read(source, cache_dir)
@@ -64,8 +72,12 @@ def run(args: argparse.Namespace) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(evaluate.table(f"{dataset.name}, {args.split}: {len(records)} films", rows, console.width))
     console.print(evaluate.landmark_table(scores, dataset.protocol, [record.film_id for record in records]))
+    spacing = np.array([record.spacing_mm for record in records])
+    review = reviewer.review(np.stack(points), np.stack(confidences), spacing) if reviewer else None
+    if review:
+        console.print(effect_table(effect_of(review, np.stack(points), records)))
     if args.out:
-        write_scores(args.out, dataset.protocol, records, np.stack(points), np.stack(confidences), rows)
+        write_scores(args.out, dataset.protocol, records, np.stack(points), np.stack(confidences), rows, review)
         print(args.out)
     return 0
 

@@ -17,6 +17,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write to; replaces such files")
     parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel; without it no mm are given")
     parser.add_argument("--overlays", action=argparse.BooleanOptionalAction, default=True, help="draw the points on a picture a film")
+    parser.add_argument(
+        "--refine",
+        choices=("flag", "drop", "replace", "none"),
+        help="points that are unsure or that no anatomy allows: name them in a column, leave them out, or put them where the others say; "
+        "needs shape.safetensors beside the model (default: flag where it is there)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
@@ -28,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.inference.device import device_for
     from ceph_core.inference.filelist import films_named
     from ceph_core.inference.predictor import Predictor
+    from ceph_core.inference.refine import reviewer_of
     from ceph_core.inference.results import ResultFolder
 
     problems = []
@@ -47,12 +54,16 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(problems)
 
     predictor = Predictor.load(args.model, device_for(args.device))
+    reviewer = None if args.refine == "none" else reviewer_of(args.model, predictor.protocol, needed=args.refine is not None)
     if args.spacing_mm is None:
         print("no --spacing-mm: columns in mm stay empty", file=sys.stderr)
     # Results appear when all films are done, so that a damaged one found on the way leaves nothing behind.
     with ResultFolder(args.out, predictor.protocol, args.spacing_mm, args.overlays) as results:
         found = predictor.predict_files(files, stderr_progress("predicting", last=True))
         for path, (film, prediction) in zip(files, found, strict=True):
-            results.add(path, film, prediction)
+            review = reviewer.review(prediction.points_px[None], prediction.confidence[None]) if reviewer else None
+            results.add(path, film, prediction, review, args.refine or "flag")
+    if results.num_flagged:
+        print(f"{results.num_flagged} of {len(files) * len(predictor.protocol)} points are to be reviewed: column review", file=sys.stderr)
     print(args.out / "points.csv")
     return 0

@@ -1,7 +1,7 @@
 """The films a training reads: any canvas size, by film id, with the one affine that maps each film's frames."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -12,8 +12,9 @@ from ceph_core.config.data import SourceConfig
 from ceph_core.data import duplicates
 from ceph_core.data.cache import CachedFilms, open_cache, open_canvases
 from ceph_core.data.records import CephDataset
-from ceph_core.data.splits import Splits, assign
+from ceph_core.data.splits import TRAIN, VALIDATION, Splits, assign
 from ceph_core.data.views import View
+from ceph_core.errors import InputError
 from ceph_core.geometry import Affine, Canvas, canvas_for, data_aspect, transform
 
 
@@ -74,6 +75,20 @@ class TrainingData:
             return duplicates.find(films, cache_dir)
 
         return cls(dataset, assign(dataset, source, find_doubles), cache_dir)
+
+    def with_fold(self, fold: int) -> "TrainingData":
+        """The same films, of which this fold validates and the other folds train; locked films stay locked.
+
+        Raises:
+            InputError: no film is in that fold.
+        """
+        rows = self.splits.rows
+        if not any(row.fold == fold for row in rows):
+            known = sorted({row.fold for row in rows if row.fold >= 0})
+            raise InputError(f"fold {fold}: no film of {self.dataset.root} is in it; there are {', '.join(map(str, known))}")
+        sides = {True: VALIDATION, False: TRAIN}
+        moved = tuple(row if row.fold < 0 else replace(row, split=sides[row.fold == fold]) for row in rows)
+        return replace(self, splits=Splits(moved, self.splits.notes))
 
     @property
     def train_ids(self) -> tuple[str, ...]:

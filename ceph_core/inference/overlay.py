@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 LONG_SIDE = 1600
 """Long side of the picture, px: a small film is enlarged and a large one reduced, so that marks and letters keep their size."""
 
-PREDICTED, REFERENCE, DARK = (80, 200, 255), (255, 170, 60), (0, 0, 0)
-"""Amber and blue (BGR): apart for colour-blind readers too."""
-_FONT, _LETTER, _RADIUS = cv2.FONT_HERSHEY_SIMPLEX, 0.6, 5
+PREDICTED, REFERENCE, SUSPECT, DARK = (80, 200, 255), (255, 170, 60), (255, 255, 255), (0, 0, 0)
+"""Amber, blue and a white ring (BGR): apart for colour-blind readers too."""
+_FONT, _LETTER, _RADIUS, _RING = cv2.FONT_HERSHEY_SIMPLEX, 0.6, 5, 13
 
 _PNG = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
@@ -25,7 +25,11 @@ Box = tuple[int, int, int, int]
 
 
 def draw(
-    film: NDArray[np.uint8], points_px: NDArray[np.float64], symbols: Sequence[str], reference_px: NDArray[np.float64] | None = None
+    film: NDArray[np.uint8],
+    points_px: NDArray[np.float64],
+    symbols: Sequence[str],
+    reference_px: NDArray[np.float64] | None = None,
+    suspect_px: NDArray[np.float64] | None = None,
 ) -> NDArray[np.uint8]:
     """The film in colour with its points as amber dots with symbols and, where given, the reference as blue crosses joined to them.
 
@@ -34,6 +38,7 @@ def draw(
         points_px: (K, 2) original px; NaN is left out.
         symbols: K short names.
         reference_px: (K, 2) original px, NaN where missing.
+        suspect_px: (K, 2) original px of points to look at again, NaN for the others: ringed, also where `points_px` has none (any more).
 
     Returns:
         (H, W, 3) uint8 BGR, `LONG_SIDE` on its long side.
@@ -55,8 +60,13 @@ def draw(
     for point in marked:
         cv2.circle(picture, point, _RADIUS + 1, DARK, -1, cv2.LINE_AA)
         cv2.circle(picture, point, _RADIUS - 1, PREDICTED, -1, cv2.LINE_AA)
+    rings = [] if suspect_px is None else [point for point in _pixels(suspect_px, ratio) if point is not None]
+    for point in rings:
+        cv2.circle(picture, point, _RING, DARK, 5, cv2.LINE_AA)
+        cv2.circle(picture, point, _RING, SUSPECT, 2, cv2.LINE_AA)
+    dots = [*marked, *(true for true in truth if true is not None)]
     taken: list[Box] = [
-        (x - _RADIUS, y - _RADIUS, x + _RADIUS, y + _RADIUS) for x, y in [*marked, *(true for true in truth if true is not None)]
+        (x - reach, y - reach, x + reach, y + reach) for reach, points in ((_RADIUS, dots), (_RING, rings)) for x, y in points
     ]
     for point, symbol in zip(at, symbols, strict=True):
         if point is not None:

@@ -14,6 +14,8 @@ from ceph_core.data.splits import Splits
 from ceph_core.errors import InputError
 from ceph_core.inference.evaluate import Scores
 from ceph_core.inference.manifest import Manifest
+from ceph_core.inference.refine import Review
+from ceph_core.inference.refine_effect import effect_of
 from ceph_core.landmarks import Protocol
 
 
@@ -66,29 +68,37 @@ def write_scores(
     points_px: NDArray[np.float64],
     confidence: NDArray[np.float32],
     rows: Sequence[Scores],
+    review: Review | None = None,
 ) -> None:
     """A `.csv` with a row a point of the first of `rows`, or a `.json` with the figures of all of them.
 
     Args:
         points_px: (N, K, 2) original px.
         confidence: (N, K).
+        review: adds a column of reasons, or the figures of what flagging brings.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".json":
         figures = {row.name: row.to_dict() for row in rows}
         landmarks = {symbol: figure.to_dict() for symbol, figure in zip(protocol.symbols, rows[0].by_landmark, strict=True)}
-        text = json.dumps({"scores": _without_nan(figures), "by_landmark": _without_nan(landmarks)}, indent=1, allow_nan=False)
+        tree: dict[str, object] = {"scores": figures, "by_landmark": landmarks}
+        if review is not None:
+            tree["review"] = [effect.to_dict() for effect in effect_of(review, points_px, records)]
+        text = json.dumps(_without_nan(tree), indent=1, allow_nan=False)
         path.write_text(text + "\n", encoding="utf-8")
         return
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("film", "landmark", "x_px", "y_px", "reference_x_px", "reference_y_px", "error_mm", "confidence"))
+        names = ("film", "landmark", "x_px", "y_px", "reference_x_px", "reference_y_px", "error_mm", "confidence")
+        writer.writerow(names if review is None else (*names, "review"))
         for n, record in enumerate(records):
+            reasons = None if review is None else review.reasons(n)
             for k, symbol in enumerate(protocol.symbols):
                 truth, error = record.landmarks_px[k], rows[0].errors_mm[n, k]
                 known = ("", "", "") if np.isnan(error) else (f"{truth[0]:.2f}", f"{truth[1]:.2f}", f"{error:.3f}")
                 x, y = points_px[n, k]
-                writer.writerow((record.film_id, symbol, f"{x:.2f}", f"{y:.2f}", *known, f"{confidence[n, k]:.4f}"))
+                row = (record.film_id, symbol, f"{x:.2f}", f"{y:.2f}", *known, f"{confidence[n, k]:.4f}")
+                writer.writerow(row if reasons is None else (*row, reasons[k]))
 
 
 def _without_nan(tree: object) -> object:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ceph_core.metrics import Summary
@@ -38,6 +38,8 @@ class EpochResult:
         peak_width_rel: fitted width of the predicted peaks on the validation films over the target's sigma; NaN where not validated.
         mean_shape_mm: what a network that learned nothing scores on the validation films.
         health: names of the findings that hold now (`training.health`).
+        landmarks: by symbol, figures of the techniques that treat landmarks apart: `weight` in the loss, `sigma` as a share of
+            the configured one, running training `error` as a share of the long side; empty without them.
     """
 
     epoch: int
@@ -56,6 +58,7 @@ class EpochResult:
     peak_width_rel: float = math.nan
     mean_shape_mm: float = math.nan
     health: tuple[str, ...] = ()
+    landmarks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def diverged(self) -> bool:
@@ -71,4 +74,6 @@ class EpochResult:
 def scalars(figures: Mapping[str, Any]) -> dict[str, float]:
     """TensorBoard's scalars among flat figures; those that are missing or not finite are left out, for its plots choke on them."""
     found = {tag: figures.get(name) for tag, name in SCALARS.items()}
+    for symbol, own in (figures.get("landmarks") or {}).items():
+        found |= {f"landmark_{name}/{symbol}": value for name, value in own.items()}
     return {tag: float(value) for tag, value in found.items() if value is not None and math.isfinite(value)}

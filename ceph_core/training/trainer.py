@@ -136,6 +136,7 @@ class Training:
             train_seconds=trained - started,
             films_per_s=len(todo.film_ids) / (trained - started),
             peak_memory_mb=peak_memory_mb(self.device),
+            landmarks=self._by_landmark(todo),
             validated=validates or not math.isfinite(train_loss),  # nothing to wait for: there will be no figure
             peak_width_rel=width,
         )
@@ -218,6 +219,18 @@ class Training:
         watched = self.learner.watch.errors() if self.learner.watch is not None else None
         losses = self._film_losses(todo) if todo.watches_films else None
         return float(total / todo.num_steps), Seen(watched, losses), todo
+
+    def _by_landmark(self, todo: EpochPlan) -> dict[str, dict[str, float]]:
+        """What the epoch did to each landmark apart, if it did."""
+        learned = None if self.learner.sigmas is None else self.learner.sigmas.factors().tolist()
+        if not todo.watches_landmarks and learned is None:
+            return {}
+        nominal = self.config.heatmap.sigma_rel * todo.size
+        factors = [sigma / nominal * (1.0 if learned is None else learned[k]) for k, sigma in enumerate(todo.sigma_px)]
+        errors = self._feedback.landmark_error or (math.nan,) * len(factors)
+        figures = zip(todo.landmark_weights, factors, errors, strict=True)
+        symbols = self.data.dataset.protocol.symbols
+        return {symbol: dict(zip(("weight", "sigma", "error"), each, strict=True)) for symbol, each in zip(symbols, figures, strict=True)}
 
     def _with_less(self, todo: EpochPlan, epoch: int, error: RuntimeError) -> EpochPlan:
         """The epoch's plan one rung down the ladder; the batch that did not fit is trained again from its beginning."""

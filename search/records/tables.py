@@ -22,7 +22,8 @@ TRIAL_COLUMNS = {
 CURVE_COLUMNS = {
     "trial": "str", "epoch": "int64", "train_loss": "float64", "val_loss": "float64", "val_mre_mm": "float64", "val_median_mm": "float64",
     "val_sdr_2mm": "float64", "val_sdr_2_5mm": "float64", "val_sdr_3mm": "float64", "val_sdr_4mm": "float64", "lr": "float64",
-    "image_size": "float64", "batch_size": "float64", "seconds": "float64", "films_per_s": "float64", "peak_memory_mb": "float64",
+    "image_size": "float64", "batch_size": "float64", "micro_batch": "float64", "seconds": "float64", "films_per_s": "float64",
+    "peak_memory_mb": "float64",
     "rung": "float64", "decision": "str", "time": "float64", "validated": "bool",
     "peak_width_rel": "float64", "mean_shape_mm": "float64", "health": "str",
 }  # fmt: skip

@@ -57,7 +57,7 @@ def test_points_are_written_in_px_and_mm_with_an_overlay_a_film(
     assert said.out.strip() == str(out / "points.csv") and "2/2" in said.err
     assert sorted(file.name for file in out.iterdir()) == ["film 0_overlay.png", "film 1_overlay.png", "points.csv", "points.json"]
     rows = rows_of(out / "points.csv")
-    assert len(rows) == 38 and list(rows[0]) == ["file", "landmark", "name", "x_px", "y_px", "x_mm", "y_mm", "confidence"]
+    assert len(rows) == 38 and list(rows[0]) == ["file", "landmark", "name", "x_px", "y_px", "x_mm", "y_mm", "confidence", "review"]
     film = cv2.imread(str(films / "film 0.png"), cv2.IMREAD_GRAYSCALE)
     expected = Predictor.load(model).predict(np.asarray(film, dtype=np.uint8)).points_px
     assert np.abs([[float(row["x_px"]), float(row["y_px"])] for row in rows[:19]] - expected).max() < 0.006, "rounded to a hundredth"

@@ -134,6 +134,14 @@ def test_that_run_did_use_every_technique(data: TrainingData, whole: Any) -> Non
     assert state["feedback"]["difficulty"] is not None and any(value != 1 for value in state["sigmas"]["logarithms"].exp().tolist())
 
 
+def test_landmarks_that_are_treated_apart_are_logged_apart(whole: Any, unstopped: Any) -> None:
+    last = whole[0][-1]["landmarks"]
+    assert set(last) == {"D", "R", "C"} and len({own["weight"] for own in last.values()}) == 3
+    tags = scalars({"train_loss": 1.0, "landmarks": last})
+    assert tags["landmark_weight/R"] == last["R"]["weight"] and {"landmark_sigma/C", "landmark_error/D"} <= set(tags)
+    assert all(each["landmarks"] == {} for each in unstopped[0])
+
+
 def test_stages_are_trained_as_planned(unstopped: Any) -> None:
     assert [(each["image_size"], each["batch_size"]) for each in unstopped[0]] == [(64, 4), (64, 4), (96, 2), (96, 2)]
 

@@ -3,18 +3,22 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from ceph_core import models
 from ceph_core.geometry import Canvas
-from ceph_core.inference import load_member
+from ceph_core.inference import Selection, load_member, make_member, save_member
+from ceph_core.inference.refine import SHAPE_FILE, Reviewer
+from ceph_core.inference.selection import Step
 from ceph_core.training import checkpoint
 from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from ceph_core.training.trainer import Training
 from search import promotion
 from search.policy import TrialState
 from search.records import RunFolder
-from tests.core.drawn_films import make, tiny
+from tests.core.drawn_films import MARKS, make, tiny
 from tests.search.made_up import MadeUp
 from tests.search.simulated import made_up_space
 
@@ -63,6 +67,28 @@ def test_what_cannot_be_a_member_is_left_out_and_said(run):
     found, said = _promoted(RunFolder(run.path / "empty"))
     assert not found
     assert "left no checkpoint" in said[0]
+
+
+@pytest.mark.parametrize("num_train", [24, 6])
+def test_the_ensemble_says_which_points_to_review(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_train: int):
+    """Its shape file is made of training films and validation confidences; too few films are said."""
+    data = make(tmp_path / "films", train=num_train)
+    config = tiny()
+    canvas, net = data.canvas(config.data.image_size), models.build(config.model, 3)
+    folder = tmp_path / "member"
+    save_member(folder, config, canvas, net.state_dict(), 3)
+    found = promotion.Promoted("t0001", "t0001", config, folder, 4, is_baseline=False)
+    member, run, said = make_member(config, canvas, net, 3), RunFolder(tmp_path / "run"), []
+    step = Step("single", (0,), 1.0)
+    monkeypatch.setattr(promotion, "export_onnx", lambda *_: 0.0)
+    sure = np.linspace(0, 1, 12).reshape(4, 3)
+    promotion._export(run, data, [found], [member], Selection((0,), (1.0,), "single", 1.0, (step,)), [], {}, [], sure, said.append)
+    file = run.ensemble_dir / SHAPE_FILE
+    if num_train == 6:
+        assert not file.exists() and f"6 films with at least half of {len(MARKS)} landmarks are too few" in said[0]
+    else:
+        assert Reviewer.load(file).symbols == MARKS.symbols and said == []
+        assert 0 < Reviewer.load(file).confidence_floor < 0.1
 
 
 def test_a_candidate_with_snapshots_offers_them_and_their_mean(run, tmp_path):

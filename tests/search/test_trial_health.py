@@ -169,7 +169,7 @@ def test_a_resumed_search_does_not_repeat_what_was_said(tmp_path: Path) -> None:
 def test_a_confirming_run_says_what_its_candidate_did_not(tmp_path: Path) -> None:
     view, text = watched()
     config = tiny()
-    shared = {"event": "report", "seconds": 1.0, "image_size": 64, "val_sdr_2mm": 70.0, "val_mre_mm": 2.0}
+    shared = {"event": "report", "seconds": 1.0, "image_size": 64, "batch_size": 4, "val_sdr_2mm": 70.0, "val_mre_mm": 2.0}
     view.on_event({**shared, "trial": "t0000", "epoch": 3, "health": "flat"})
     dump = config.model_dump(mode="json")
     view.on_event({"event": "trial", "role": "confirm", "trial": "t0000-full", "candidate": "t0000", "config": dump, "values": {}})

@@ -1,0 +1,245 @@
+"""What each part of the training recipe brings on real films: a screening of all, then pairs of seeds for what looks clear.
+
+CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage screen      (32 runs, about an hour on two cores)
+CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage pairs       (six runs a technique)
+CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage tables      (runs nothing)
+
+DIR holds isbi2015/.  Judged on held-out folds of the training films without those that test1 shows again; test1 is not looked at.
+What has run is kept in .state/recipe/ and not run again.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from measuring import ROOT, STATE, Row, arguments, publish
+from screening import Design, Effect, paired
+from techniques import ALONE, BASE, TECHNIQUES, Technique
+
+from ceph_core import data as datasets
+from ceph_core.config import Config, SourceConfig, apply
+from ceph_core.data.films import TrainingData
+from ceph_core.data.phantom import write
+from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
+from ceph_core.training.trainer import Training
+
+PAGE = ROOT / "docs" / "recipe.md"
+PAIRS = 6
+NUM_RUNS, EPOCHS = 32, 60
+OFF = "off"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        name: of its file.
+        changes: to `BASE`, by dotted key.
+        fold: that validates.
+        keeps: whether its last weights and snapshots stay, for what is scored without training.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    fold: int
+    seed: int
+    keeps: bool = False
+
+    def config(self, quick: bool) -> Config:
+        """The whole configuration."""
+        length = {"train.epochs": 2, "data.image_size": 64, "heatmap.sigma_rel": 0.03} if quick else {"train.epochs": EPOCHS}
+        return apply(Config(), {**BASE, **length, "train.seed": self.seed, "train.snapshots": 5 if self.keeps else 0, **self.changes})
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per pixel of the films, unless they are 1935 x 2400 px")
+    parser.add_argument("--stage", choices=("screen", "pairs", "tables"), default="tables", help="what is run before the tables are made")
+    parser.add_argument("--techniques", nargs="*", default=[], metavar="TEXT", help="pairs: only techniques whose name holds one of these")
+    parser.add_argument("--processes", type=int, default=2, metavar="N", help="trainings at a time, of one thread each")
+    parser.add_argument("--job", type=Path, metavar="FILE", help="run one training (what the processes do)")
+    args = parser.parse_args()
+    if args.quick:
+        _quick(args)
+        return
+    folder = STATE / "recipe"
+    if args.job:
+        _train(Job(**json.loads(args.job.read_text(encoding="utf-8"))), _films(args), folder, quick=False)
+        return
+    if args.stage == "screen":
+        _run(screening_jobs(_design(TECHNIQUES, NUM_RUNS), TECHNIQUES), folder, args)
+    elif args.stage == "pairs":
+        _run(pair_jobs(_wanted(folder, args.techniques)), folder, args)
+    _publish(folder, NUM_RUNS, TECHNIQUES, quick=False)
+
+
+def _design(techniques: Mapping[str, Technique], num_runs: int) -> Design:
+    return Design(list(techniques), num_runs)
+
+
+def screening_jobs(design: Design, techniques: Mapping[str, Technique]) -> list[Job]:
+    """One a row of the design."""
+    jobs = []
+    for run in range(len(design.signs)):
+        changes = {key: value for name in design.on(run) for key, value in techniques[name].changes.items()}
+        jobs.append(Job(f"screen-{run:02d}", changes, int(design.block[run]), seed=100 + run))
+    return jobs
+
+
+def pair_jobs(names: Sequence[str]) -> list[Job]:
+    """The base and each technique alone, by seed: seeds are folds in turn."""
+    every: dict[str, Mapping[str, Any]] = {OFF: {}, **{name: (TECHNIQUES | ALONE)[name].changes for name in names}}
+    return [
+        Job(f"pair-{_slug(name)}-{seed}", changes, seed % 5, seed, keeps=name == OFF)
+        for seed in range(PAIRS)
+        for name, changes in every.items()
+    ]
+
+
+def _wanted(folder: Path, texts: Sequence[str]) -> list[str]:
+    """Techniques to look at in pairs: those named, or all that the screening found clear and all it had no place for."""
+    if texts:
+        return [name for name in (*TECHNIQUES, *ALONE) if any(text in name for text in texts)]
+    screened = _screened(folder, NUM_RUNS, TECHNIQUES)
+    return [*(effect.name for effect in screened if effect.is_clear), *ALONE]
+
+
+def _run(jobs: Sequence[Job], folder: Path, args: Namespace) -> None:
+    """Those that have not run yet, a few at a time, a process each: two of one thread train half as many films again as one of two."""
+    left = [job for job in jobs if not (folder / f"{job.name}.json").exists()]
+    print(f"{len(jobs) - len(left)} of {len(jobs)} trainings are there", file=sys.stderr, flush=True)
+
+    def one(job: Job) -> None:
+        with tempfile.NamedTemporaryFile("w", suffix=".json", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(job)))
+            file.flush()
+            spacing = [] if args.spacing_mm is None else [f"--spacing-mm={args.spacing_mm}"]
+            command = [sys.executable, __file__, "--job", file.name, *spacing]
+            subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)})
+
+    with ThreadPoolExecutor(args.processes) as pool:
+        for _ in pool.map(one, left):
+            pass
+
+
+def _films(args: Namespace) -> TrainingData:
+    root = os.environ.get("CEPH_DATA_ROOT")
+    if root is None:
+        raise SystemExit("CEPH_DATA_ROOT: the folder that holds isbi2015/ is not named")
+    return _open(SourceConfig(format="isbi2015", root=Path(root) / "isbi2015", spacing_mm=args.spacing_mm))
+
+
+def _open(source: SourceConfig) -> TrainingData:
+    cache = datasets.default_cache_dir()
+    return TrainingData.of(datasets.read(source, cache), source, cache)
+
+
+def _train(job: Job, films: TrainingData, folder: Path, quick: bool) -> None:
+    torch.set_num_threads(1)
+    config, data = job.config(quick), films.with_fold(job.fold)
+    training = Training(config, data, device=torch.device("cpu"))
+    own = folder / job.name
+    snapshots = Snapshots(own / SNAPSHOT_FOLDER, config)
+    curve, passes = [], 0
+    for result in training:
+        passes += len(data.train_ids)
+        training.offer(snapshots, result)
+        if result.validated:
+            curve.append({key: value for key, value in result.figures().items() if isinstance(value, int | float)})
+            print(
+                f"{job.name}: epoch {result.epoch}, {result.val.mre_mm:.3f} mm, {result.films_per_s:.0f} films/s",
+                file=sys.stderr,
+                flush=True,
+            )
+    if job.keeps:
+        training.save(own)
+    told = {**asdict(job), "passes": passes, "curve": curve, "mre_mm": curve[-1]["val_mre_mm"], "sdr_2mm": curve[-1]["val_sdr_2mm"]}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{job.name}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    training.close()
+
+
+def _screened(folder: Path, num_runs: int, techniques: Mapping[str, Technique]) -> list[Effect]:
+    """Effects of the screening; none before all of it has run."""
+    files = [folder / f"screen-{run:02d}.json" for run in range(num_runs)]
+    if not all(file.exists() for file in files):
+        return []
+    errors = [_capped(json.loads(file.read_text(encoding="utf-8"))["mre_mm"]) for file in files]
+    return _design(techniques, num_runs).effects(errors)
+
+
+def _capped(error_mm: float) -> float:
+    """A run that diverged counts as one that learned nothing."""
+    return error_mm if error_mm == error_mm else 10.0
+
+
+def _paired(folder: Path, techniques: Mapping[str, Technique]) -> dict[str, tuple[Effect, int]]:
+    """Effect and number of pairs of every technique that was run in pairs."""
+
+    def errors(name: str) -> dict[int, float]:
+        files = {seed: folder / f"pair-{_slug(name)}-{seed}.json" for seed in range(PAIRS)}
+        return {seed: _capped(json.loads(file.read_text(encoding="utf-8"))["mre_mm"]) for seed, file in files.items() if file.exists()}
+
+    off = errors(OFF)
+    found = {name: errors(name) for name in techniques}
+    return {name: (paired(on, off), len(on.keys() & off.keys())) for name, on in found.items() if len(on.keys() & off.keys()) > 1}
+
+
+def _publish(folder: Path, num_runs: int, techniques: Mapping[str, Technique], quick: bool) -> None:
+    every = techniques | ALONE
+    screened = {effect.name: effect for effect in _screened(folder, num_runs, techniques)}
+    pairs = _paired(folder, every)
+    rows: list[Row] = []
+    for name, technique in every.items():
+        screen, (pair, count) = screened.get(name), pairs.get(name, (None, 0))
+        rows.append(
+            {
+                "technique": name,
+                "the guide or its source says": technique.claim,
+                "screening, % of MRE": "–" if screen is None else f"{screen.percent:+.1f} ± {screen.standard_error:.1f}",
+                "pairs, % of MRE": "–" if pair is None else f"{pair.percent:+.1f} ± {pair.standard_error:.1f} ({count})",
+                "verdict": _verdict(screen, pair),
+            }
+        )
+    rows.sort(key=lambda row: screened[row["technique"]].percent if row["technique"] in screened else 99.0)
+    publish("recipe", {f"{num_runs} runs in one design, then pairs of seeds; negative: better; ± one standard error": rows}, quick, PAGE)
+
+
+def _verdict(screen: Effect | None, pair: Effect | None) -> str:
+    judged = pair if pair is not None else screen
+    if judged is None:
+        return "not run"
+    if not judged.is_clear:
+        return "no clear effect"
+    return "helps" if judged.percent < 0 else "hurts"
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name)
+
+
+def _quick(args: Namespace) -> None:
+    """Four techniques in eight runs of two epochs on a few drawn films, and one of them in pairs."""
+    few = dict(list(TECHNIQUES.items())[:4])
+    with tempfile.TemporaryDirectory() as name:
+        write(Path(name) / "films", seed=0, num_train=16, num_test=2)
+        films = _open(SourceConfig(root=Path(name) / "films"))
+        folder = Path(name) / "state"
+        jobs = [*screening_jobs(_design(few, 8), few), *(job for job in pair_jobs(list(few)[:1]) if job.seed < 2)]
+        for job in jobs:
+            _train(job, films, folder, quick=True)
+        _publish(folder, 8, few, quick=True)
+
+
+if __name__ == "__main__":
+    main()
