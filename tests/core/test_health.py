@@ -389,7 +389,7 @@ def test_the_advised_sigma_learns_where_the_other_collapses(tmp_path: Path) -> N
 @pytest.mark.slow
 @pytest.mark.real
 def test_real_films_collapse_and_recover_as_advised(real_films: Path, tmp_path: Path) -> None:
-    """About a minute and a half on one thread."""
+    """About a minute on one thread."""
     source = SourceConfig(root=real_films / "isbi2015", spacing_mm=0.3)
     data = TrainingData.of(datasets.read(source, tmp_path), source, tmp_path)
     compare_with_advised(collapsing(192, train__epochs=10, train__lr=1e-3), data)
