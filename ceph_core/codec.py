@@ -95,6 +95,17 @@ class HeatmapCodec:
         points = peaks if self.decoder == "log_parabola" else decoding.decode(self.decoder, heatmaps, sigma, self.decoder_window)
         return to_input(points, self.stride), self._confidence(heatmaps, peaks)
 
+    def peak_width_px(self, heatmaps: Tensor) -> Tensor:
+        """Standard deviation of the Gaussian that fits each peak: how blurry a prediction is.
+
+        Args:
+            heatmaps: (B, K, h, w) of `activate`; a probability map's constant factor does not change the curvature.
+
+        Returns:
+            (B, K) input px, the geometric mean of both axes; NaN where a map has no peak.
+        """
+        return decoding.width(heatmaps, self.sigma_px / self.stride) * self.stride
+
     def _confidence(self, heatmaps: Tensor, points: Tensor) -> Tensor:
         if self.loss != "cross_entropy":
             return heatmaps.flatten(2).amax(-1).clamp(0, 1)

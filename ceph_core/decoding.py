@@ -38,22 +38,39 @@ def log_parabola(heatmaps: Tensor, sigma: float) -> Tensor:
     DARK (Zhang et al., CVPR 2020, eq. 6-10) without the off-diagonal term.  The three values stand about one sigma apart,
     which averages noise on wide peaks; at the border they are pushed inwards.
     """
-    height, width = heatmaps.shape[2:]
+    column, row, reach, logs = _about_the_peak(heatmaps, sigma)
+    shift = [_vertex(*values, reach) for values in logs]
+    return torch.stack([column + shift[0], row + shift[1]], dim=-1)
+
+
+def width(heatmaps: Tensor, sigma: float) -> Tensor:
+    """Standard deviation of the Gaussian that fits each peak, heatmap px (B, K), the geometric mean of both axes; NaN without a peak.
+
+    The parabola of `log_parabola`: a Gaussian's has the curvature -(reach / deviation)^2 wherever its centre lies between pixels.
+    """
+    _, _, reach, logs = _about_the_peak(heatmaps, sigma)
+    curvatures = [before - 2 * middle + after for before, middle, after in logs]
+    widths = [torch.where(curvature < 0, reach / (-curvature).sqrt(), math.nan) for curvature in curvatures]
+    return (widths[0] * widths[1]).sqrt()
+
+
+def _about_the_peak(heatmaps: Tensor, sigma: float) -> tuple[Tensor, Tensor, int, list[tuple[Tensor, Tensor, Tensor]]]:
+    """The highest pixel's column and row, pushed inwards at the border, and the logarithms of three values along x and along y."""
+    height, width_px = heatmaps.shape[2:]
     reach = max(1, round(sigma))
-    reach = min(reach, (height - 1) // 2, (width - 1) // 2)
+    reach = min(reach, (height - 1) // 2, (width_px - 1) // 2)
     flat = heatmaps.flatten(2)
     peak = flat.argmax(-1)
-    row = (peak // width).clamp(reach, height - 1 - reach)
-    column = (peak % width).clamp(reach, width - 1 - reach)
+    row = (peak // width_px).clamp(reach, height - 1 - reach)
+    column = (peak % width_px).clamp(reach, width_px - 1 - reach)
+    scale = flat.amax(-1).clamp_min(torch.finfo(torch.float32).tiny / _FLOOR)
 
     def log_at(dy: int, dx: int) -> Tensor:
-        index = (row + dy) * width + column + dx
+        index = (row + dy) * width_px + column + dx
         return flat.gather(2, index[..., None]).squeeze(-1).clamp_min(_FLOOR * scale).log()
 
-    scale = flat.amax(-1).clamp_min(torch.finfo(torch.float32).tiny / _FLOOR)
     middle = log_at(0, 0)
-    shift = [_vertex(log_at(-reach * dy, -reach * dx), middle, log_at(reach * dy, reach * dx), reach) for dy, dx in ((0, 1), (1, 0))]
-    return torch.stack([column + shift[0], row + shift[1]], dim=-1)
+    return column, row, reach, [(log_at(-dy, -dx), middle, log_at(dy, dx)) for dy, dx in ((0, reach), (reach, 0))]
 
 
 def soft_argmax(heatmaps: Tensor, sigma: float, window: float) -> Tensor:

@@ -8,6 +8,9 @@ from scipy import stats
 
 Errors = NDArray[np.float64]
 
+TIERS = (("excellent", 1.7, 75.0, 95.0), ("good", 2.0, 70.0, 90.0), ("minimum", 2.5, 60.0, 85.0))
+"""Name, MRE below (mm), SDR at 2 mm above (%), SDR at 4 mm above (%); best first."""
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -26,6 +29,18 @@ class Summary:
     def to_dict(self) -> dict[str, float]:
         """The figures by name."""
         return asdict(self)
+
+
+def tier(summary: Summary) -> str:
+    """The best tier reached, all three of its marks: "excellent", "good", "minimum" or "below minimum"."""
+    return tier_of(summary.mre_mm, summary.sdr_2mm, summary.sdr_4mm)
+
+
+def tier_of(mre_mm: float, sdr_2mm: float, sdr_4mm: float) -> str:
+    """`tier` of records, which hold single figures; empty if the error is NaN."""
+    if np.isnan(mre_mm):
+        return ""
+    return next((name for name, mre, sdr2, sdr4 in TIERS if mre_mm < mre and sdr_2mm > sdr2 and sdr_4mm > sdr4), "below minimum")
 
 
 def radial_errors_mm(predicted_px: ArrayLike, reference_px: ArrayLike, spacing_mm: ArrayLike) -> Errors:

@@ -24,10 +24,11 @@ from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.duration import duration
 from ceph_core.errors import InputError
-from ceph_core.inference.averaging import best, finalists, write_finalist
+from ceph_core.inference.averaging import Finalist, best, finalists, write_finalist
 from ceph_core.inference.refine import validation_confidence, write_shape
 from ceph_core.training import checkpoint
 from ceph_core.training.checkpoint import STATE_FILE, Saver
+from ceph_core.training.health import Health, changes, findings, stops_for
 from ceph_core.training.out_of_memory import OutOfMemory
 from ceph_core.training.plan import relative_cost
 from ceph_core.training.result import EpochResult, scalars
@@ -50,6 +51,10 @@ class Interrupted(Exception):
 
 class Diverged(Exception):
     """The loss is no number any more."""
+
+
+class Hopeless(Exception):
+    """The run will come to nothing, and `train.stop_hopeless` says to stop then."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +178,7 @@ def start(out: Path, source: SourceConfig, config: Config, minutes: float | None
         InputError: the input is wrong, the folder in use, or the time too short for an epoch.
         Interrupted: Ctrl-C; the state is saved.
         Diverged: the loss is no number.
+        Hopeless: with `train.stop_hopeless`; the state is saved.
     """
     began = time.monotonic()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -238,6 +244,7 @@ def _train(out: Path, training: Training) -> Path:
         f"{len(data.validation_ids)} validation films of {data.dataset.name}, epochs {training.epoch + 1} to {config.train.epochs}"
     )
     saver, snapshots = Saver(out), Snapshots(out / SNAPSHOT_FOLDER, config)
+    names = training.health.names
     with (
         closing(saver),
         SummaryWriter(str(out / TENSORBOARD_FOLDER), purge_step=training.epoch + 1, flush_secs=10) as writer,
@@ -250,17 +257,28 @@ def _train(out: Path, training: Training) -> Path:
             _say(_line(config, result))
             if result.diverged:
                 raise Diverged(f"epoch {result.epoch}: the loss is no number; lower train.lr ({config.train.lr:g})")
-            is_interrupted = stop.asked and result.epoch < config.train.epochs
-            if saver.is_due or is_interrupted or result.epoch == config.train.epochs:
+            for change in changes(config, names, result.health):
+                _say(change)
+            names = result.health
+            is_last = result.epoch == config.train.epochs
+            is_interrupted = stop.asked and not is_last
+            lost = stops_for(config, names, result.epoch)
+            if saver.is_due or is_interrupted or lost or is_last:
                 saver.save(training.state())
-            if is_interrupted:
+            if lost or is_interrupted:
                 saver.wait()
+            if lost:
+                (finding,) = findings(config, [lost])
+                raise Hopeless(f"epoch {result.epoch}: hopeless: {finding}; the state is kept, no member is written")
+            if is_interrupted:
                 raise Interrupted(f"epoch {result.epoch} is saved")
     found = finalists(config, data, training.learner.ema.net.state_dict(), snapshots.kept(), training.device, _say)
     training.close()
-    folder = write_finalist(out, config, data, best(found))
+    chosen = best(found)
+    folder = write_finalist(out, config, data, chosen)
     if missing := write_shape(folder, data, validation_confidence(folder, data)):
         _say(missing)
+    _say(_verdict(chosen, training.health))
     return folder
 
 
@@ -278,6 +296,16 @@ def _line(config: Config, result: EpochResult) -> str:
 
 def _cut(result: EpochResult) -> str:
     return f" in {result.micro_batch}s" if result.micro_batch < result.batch_size else ""
+
+
+def _verdict(chosen: Finalist, health: Health) -> str:
+    """What the run leaves behind, in a line."""
+    if health.last is None:
+        return f"trained: {chosen.name}; no validation films, so no tier"
+    return (
+        f"trained: {chosen.name}, validation MRE {chosen.mre_mm:.2f} mm; tier: {chosen.tier}; "
+        f"against the guide's trajectory: {health.trajectory}"
+    )
 
 
 class _StopSignal:

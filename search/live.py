@@ -12,7 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ceph_core.config import Config
 from ceph_core.duration import duration
+from ceph_core.training.health import findings, names_in
 from search.policy import Policy, TrialState
 from search.records import Event
 
@@ -34,6 +36,8 @@ class LiveView:
         self._policy: Policy | None = None
         self.elapsed_s: Callable[[], float] = lambda: 0.0
         self._last_line = self._last_page = 0.0
+        self._configs: dict[str, Config] = {}
+        self._findings: dict[str, set[str]] = {}
 
     def say(self, text: str) -> None:
         """One line that stays."""
@@ -41,8 +45,9 @@ class LiveView:
         self._last_line = self._clock()
 
     def watch(self, policy: Policy) -> None:
-        """Show this search from now on."""
+        """Show this search from now on; what its trials' health showed before a resume was said then."""
         self._policy = policy
+        self._findings |= {trial: set(state.health) for trial, state in policy.trials.items()}
         if self.console.is_terminal:
             self._live = Live(self._page(), console=self.console, refresh_per_second=1 / PAGE_EVERY_S, transient=True)
             self._live.start()
@@ -69,18 +74,38 @@ class LiveView:
         kind = event["event"]
         if kind == "trial" and event["role"] == "confirm":
             self.say(f"{event['trial']} starts: {event['candidate']} trains on to the end")
+            self._findings[event["trial"]] = set(self._findings.get(event["candidate"], ()))
+            self._configs[event["trial"]] = Config.model_validate(event["config"])
         elif kind == "trial":
             values = ", ".join(f"{key.split('.')[-1]}={_short(value)}" for key, value in event["values"].items())
             self.say(f"{event['trial']} starts{' (baseline)' if event['is_baseline'] else ''}: {values}")
         elif kind == "end":
             self.say(f"{event['trial']} {event['status']}: {event['reason']}")
-        elif kind == "report" and self._live is None:
+        elif kind == "report":
+            self._say_epoch(event)
+            self._say_findings(event)
+
+    def _say_epoch(self, event: Event) -> None:
+        if self._live is None:
             mre = event["val_mre_mm"]
             missing = "no value" if event.get("validated", True) else f"loss {event['train_loss']:.4f}, not validated"
             shown = missing if mre is None or not math.isfinite(mre) else f"{mre:.2f} mm, SDR@2 {event['val_sdr_2mm']:.0f} %"
             cut = event.get("micro_batch") or event["batch_size"]
             held = f", {cut:.0f} films at once" if cut < event["batch_size"] else ""
             self.say(f"{event['trial']} epoch {event['epoch']}: {shown} ({event['seconds']:.1f} s, {event['image_size']:.0f} px{held})")
+
+    def _say_findings(self, event: Event) -> None:
+        """Problems of a trial's health, each once a trial."""
+        trial = event["trial"]
+        said = self._findings.setdefault(trial, set())
+        new = [name for name in names_in(event.get("health")) if name not in said]
+        said.update(new)
+        in_search = self._policy.trials.get(trial) if self._policy is not None else None
+        config = in_search.config if in_search is not None else self._configs.get(trial)
+        # None: a confirming run that was announced to an earlier driver; its findings are in the report.
+        for finding in findings(config, new) if config is not None else ():
+            if finding.level != "good":
+                self.say(f"{trial} epoch {event['epoch']}: health: {finding}")
 
     def line(self, policy: Policy) -> str:
         """The state of the search in one line."""
@@ -100,7 +125,7 @@ class LiveView:
         policy = self._policy
         assert policy is not None
         table = Table(title="validation MRE, mm; * baseline", title_justify="left", expand=False)
-        for name in ("trial", "status", "epoch", "MRE", "best", "knobs"):
+        for name in ("trial", "status", "epoch", "MRE", "best", "health", "knobs"):
             table.add_column(
                 name, justify="right" if name in ("epoch", "MRE", "best") else "left", no_wrap=name != "knobs", overflow="ellipsis"
             )
@@ -111,6 +136,7 @@ class LiveView:
                 f"{state.epoch}/{state.config.train.epochs}",
                 "–" if state.value_mm is None else f"{state.value_mm:.2f}",
                 "–" if math.isinf(state.best_mm) else f"{state.best_mm:.2f}",
+                _mark(state),
                 " ".join(_short(value) for value in state.values.values()),
             )
         rungs = "  ".join(
@@ -133,6 +159,15 @@ def _interesting(policy: Policy) -> list[TrialState]:
     failed = (state for state in reversed(policy.trials.values()) if state.status == "failed" and state is not first)
     ended = chain([first] if first is not None else [], best, failed)
     return [*running, *islice(ended, max(0, _SHOWN - len(running)))][:_SHOWN]
+
+
+def _mark(state: TrialState) -> str:
+    """The worst finding of a trial: ! a warning, !! serious; and how many there are besides."""
+    problems = sorted((found for found in findings(state.config, state.health) if found.level != "good"), key=lambda found: found.level)
+    if not problems:
+        return ""
+    more = f" +{len(problems) - 1}" if len(problems) > 1 else ""
+    return f"{'!!' if problems[0].level == 'serious' else '!'} {problems[0].name}{more}"
 
 
 def _best(policy: Policy) -> str:

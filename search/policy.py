@@ -14,6 +14,7 @@ from typing import Any
 
 from ceph_core.config import Config
 from ceph_core.errors import InputError
+from ceph_core.training.health import names_in, stops_for
 from search.cost import EpochCost, Timetable, makespan_s
 from search.history import Kind, Outcome
 from search.records import Event, Ledger, histories, past_trials
@@ -54,6 +55,7 @@ class TrialState:
     epoch: int = 0
     value_mm: float | None = None
     best_mm: float = math.inf
+    health: tuple[str, ...] = ()
     status: str = "running"
     reason: str = ""
 
@@ -142,11 +144,16 @@ class Policy:
         is_late = self._elapsed_s() > self.timetable.jobs_end_s() if state.is_baseline else self._time_is_up(starting=False)
         if action is Action.CONTINUE and not is_done and is_late:
             action, reason = Action.STOP, f"epoch {epoch}: {_TIME_IS_UP}"
+        names = names_in(figures.get("health"))
+        lost = None if state.is_baseline else stops_for(state.config, names, epoch)
+        if action is Action.CONTINUE and lost is not None:
+            action, reason = Action.STOP, f"epoch {epoch}: hopeless: {lost}"
         verdict = "done" if is_done else action.value
         fields = {key: item for key, item in figures.items() if key != "epoch"}
         entry = {"event": "report", "trial": trial, "epoch": epoch, **fields, "rung": decision.rung, "decision": verdict}
         if self._write(entry):
             self._take(state, epoch, value, validated)
+            state.health = names
             self.cost.observe(state.config, epoch, int(figures["image_size"]), float(figures["seconds"]))
             self._notify(entry)
         if is_done:
@@ -344,6 +351,7 @@ class Policy:
         value, validated = event["val_mre_mm"], event.get("validated", True)
         self.rungs.report(state.trial, event["epoch"], total, value, protected=state.is_baseline, validated=validated)
         self._take(state, event["epoch"], value, validated)
+        state.health = names_in(event.get("health"))
         self.cost.observe(state.config, event["epoch"], int(event["image_size"]), float(event["seconds"]))
 
     def _settle(self, state: TrialState, reports: Sequence[Event]) -> None:

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         if can_resume:
             print(f"go on with:\n  python -m ceph_core train --out {shlex.quote(str(args.out.absolute()))} --resume", file=sys.stderr)
         return 130
-    except (single_run.Diverged, single_run.OutOfMemory) as error:
+    except (single_run.Diverged, single_run.Hopeless, single_run.OutOfMemory) as error:
         print(f"failed: {error}", file=sys.stderr)
         return 1
     print(f"its errors on the locked test films:\n  python -m ceph_core evaluate --model {shlex.quote(str(result))}", file=sys.stderr)

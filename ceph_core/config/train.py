@@ -42,6 +42,9 @@ class TrainConfig(Frozen):
         description="best averaged weights of the last stage that are kept, 1/25 of the run apart, to be averaged at the end (guide: 3-5)",
     )
     workers: int | None = Field(None, ge=0, le=64, description="loader processes (unset: none on a CPU, up to 4 beside a GPU)")
+    stop_hopeless: bool = Field(
+        False, description="stop a run that will come to nothing: it collapsed, or is not better than the mean shape after a fifth of it"
+    )
     seed: int = Field(0, ge=0, lt=2**31, description="seed of weights, order and augmentation")
 
     def resolved_warmup(self) -> float:

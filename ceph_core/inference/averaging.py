@@ -22,7 +22,7 @@ from ceph_core.geometry import data_aspect
 from ceph_core.inference.manifest import make_manifest, write_manifest
 from ceph_core.inference.member import load_member, make_member, save_member
 from ceph_core.inference.outputs import member_outputs
-from ceph_core.metrics import radial_errors_mm
+from ceph_core.metrics import radial_errors_mm, summarize, tier
 from ceph_core.training.snapshots import Snapshot
 
 Weights = Mapping[str, Tensor]
@@ -35,12 +35,13 @@ LAST, AVERAGED_WEIGHTS, AVERAGED_ANSWERS = "last weights", "averaged weights", "
 
 @dataclass(frozen=True)
 class Finalist:
-    """A way to end a run: one network's weights, or several whose points are averaged, and its validation MRE."""
+    """A way to end a run: one network's weights, or several whose points are averaged, its validation MRE and the tier it reaches."""
 
     name: str
     networks: tuple[Weights, ...]
     epochs: tuple[int, ...]
     mre_mm: float
+    tier: str = ""
 
 
 def finalists(
@@ -62,9 +63,9 @@ def finalists(
         return member_outputs(member, films.images[validation], films.affines[validation]).points_px
 
     def finalist(name: str, networks: Sequence[Weights], epochs: Sequence[int], found: NDArray[np.float64]) -> Finalist:
-        errors = radial_errors_mm(found, films.landmarks_px[validation], films.spacing_mm[validation])
-        made = Finalist(name, tuple(networks), tuple(epochs), float(np.nanmean(errors)))
-        tell(f"{name}: validation MRE {made.mre_mm:.3f} mm")
+        summary = summarize(radial_errors_mm(found, films.landmarks_px[validation], films.spacing_mm[validation]))
+        made = Finalist(name, tuple(networks), tuple(epochs), summary.mre_mm, tier(summary))
+        tell(f"{name}: validation MRE {made.mre_mm:.3f} mm, tier {made.tier}")
         return made
 
     if not len(validation):

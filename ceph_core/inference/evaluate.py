@@ -10,12 +10,9 @@ from rich.table import Table
 
 from ceph_core.data.records import CephRecord
 from ceph_core.landmarks import Protocol
-from ceph_core.metrics import Summary, bootstrap_interval, mean_shape_mm, radial_errors_mm, summarize
+from ceph_core.metrics import Summary, bootstrap_interval, mean_shape_mm, radial_errors_mm, summarize, tier
 
 Points = NDArray[np.float64]
-
-TIERS = (("excellent", 1.7, 75.0, 95.0), ("good", 2.0, 70.0, 90.0), ("minimum", 2.5, 60.0, 85.0))
-"""Name, MRE below (mm), SDR at 2 mm above (%), SDR at 4 mm above (%); best first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +41,6 @@ class Scores:
     def to_dict(self) -> dict[str, object]:
         """Figures by name; mm and percent."""
         return {"films": self.num_films, **self.summary.to_dict(), "mre_interval_mm": list(self.interval_mm), "tier": tier(self.summary)}
-
-
-def tier(summary: Summary) -> str:
-    """The best tier reached: "excellent", "good", "minimum" or "below minimum"."""
-    for name, mre, sdr2, sdr4 in TIERS:
-        if summary.mre_mm < mre and summary.sdr_2mm > sdr2 and summary.sdr_4mm > sdr4:
-            return name
-    return "below minimum"
 
 
 def scores_of(name: str, errors_mm: NDArray[np.float64]) -> Scores:

@@ -13,6 +13,7 @@ SCALARS = {
     "val/MRE_mm": "val_mre_mm",
     "val/SDR_2mm": "val_sdr_2mm",
     "val/SDR_4mm": "val_sdr_4mm",
+    "val/peak_width_rel": "peak_width_rel",
     "lr": "lr",
 }
 """TensorBoard's tag -> the figure's name."""
@@ -34,6 +35,9 @@ class EpochResult:
         films_per_s: training films over `train_seconds`.
         peak_memory_mb: of the device so far.
         validated: whether the epoch ended with a validation, or diverged, so that there is nothing to validate any more.
+        peak_width_rel: fitted width of the predicted peaks on the validation films over the target's sigma; NaN where not validated.
+        mean_shape_mm: what a network that learned nothing scores on the validation films.
+        health: names of the findings that hold now (`training.health`).
         landmarks: by symbol, figures of the techniques that treat landmarks apart: `weight` in the loss, `sigma` as a share of
             the configured one, running training `error` as a share of the long side; empty without them.
     """
@@ -51,6 +55,9 @@ class EpochResult:
     films_per_s: float
     peak_memory_mb: float
     validated: bool = True
+    peak_width_rel: float = math.nan
+    mean_shape_mm: float = math.nan
+    health: tuple[str, ...] = ()
     landmarks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
@@ -59,9 +66,9 @@ class EpochResult:
         return self.validated and not math.isfinite(self.val_loss)
 
     def figures(self) -> dict[str, Any]:
-        """Flat, those of `val` as `val_mre_mm` and so on."""
+        """Flat, those of `val` as `val_mre_mm` and so on, `health` with commas between."""
         rest = {name: value for name, value in vars(self).items() if name != "val"}
-        return {**rest, **{f"val_{name}": value for name, value in asdict(self.val).items()}}
+        return {**rest, "health": ",".join(self.health), **{f"val_{name}": value for name, value in asdict(self.val).items()}}
 
 
 def scalars(figures: Mapping[str, Any]) -> dict[str, float]:

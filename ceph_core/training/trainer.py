@@ -23,6 +23,8 @@ from ceph_core.metrics import radial_errors_mm, summarize
 from ceph_core.training import checkpoint, feedback
 from ceph_core.training.device import num_workers, peak_memory_mb, pick_device, pick_precision, picks_compile, prepare
 from ceph_core.training.feedback import Seen
+from ceph_core.training.health import Health
+from ceph_core.training.health.monitor import Monitor, mean_shape_mre_mm
 from ceph_core.training.learned_sigma import LearnedSigmas
 from ceph_core.training.learner import Learner
 from ceph_core.training.out_of_memory import is_out_of_memory, step_down
@@ -77,6 +79,7 @@ class Training:
         self.epoch = 0
         self._in_epoch = False
         self._feedback = feedback.begin(config, data.train_ids, data.dataset.protocol, marks)
+        self._monitor = Monitor(config, mean_shape_mre_mm(data))
         torch.manual_seed(config.train.seed)
         # A checkpoint holds every weight: a resume needs no pretrained ones, which may be out of reach by now.
         model = config.model if resume is None else config.model.model_copy(update={"pretrained": False})
@@ -113,13 +116,14 @@ class Training:
         self._in_epoch = False
         trained = time.perf_counter()
         self.epoch = epoch
-        val_loss, errors = math.nan, np.empty((0, self._feedback.num_landmarks))
+        val_loss, errors, width = math.nan, np.empty((0, self._feedback.num_landmarks)), math.nan
         validates = todo.validates and bool(self.data.validation_ids)
         if math.isfinite(train_loss) and validates:
             answers = self.validate(self.data.validation_ids)
             if math.isfinite(answers.loss):  # else diverged: decoding would give points even then, and no figure may look like one
                 val_loss, errors = answers.loss, self.errors_mm(answers, self.data.validation_ids)
-        return EpochResult(
+                width = answers.peak_width_rel
+        result = EpochResult(
             epoch=epoch,
             train_loss=train_loss,
             val_loss=val_loss,
@@ -134,7 +138,14 @@ class Training:
             peak_memory_mb=peak_memory_mb(self.device),
             landmarks=self._by_landmark(todo),
             validated=validates or not math.isfinite(train_loss),  # nothing to wait for: there will be no figure
+            peak_width_rel=width,
         )
+        return self._monitor.take(result)
+
+    @property
+    def health(self) -> Health:
+        """How the run goes, as of the last validated epoch."""
+        return self._monitor.health
 
     def validate(self, film_ids: tuple[str, ...]) -> Answers:
         """Points of the averaged weights on these films, at the size of the epoch last trained."""
@@ -167,6 +178,7 @@ class Training:
             "config": self.config.model_dump(mode="json"),
             "epoch": self.epoch,
             "train_ids": list(self.data.train_ids),
+            "history": self._monitor.state(),
             "feedback": feedback.saved(self._feedback),
             **self.learner.state_dict(),
         }
@@ -268,6 +280,7 @@ class Training:
                 stacklevel=3,
             )
         self.epoch = state["epoch"]
+        self._monitor.load(state["history"])
         if same_films:
             self._feedback = feedback.restored(self._feedback, state["feedback"])
         self.learner.load_state_dict(state)

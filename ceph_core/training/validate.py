@@ -22,12 +22,14 @@ class Answers:
         points_px: (N, K, 2) float64, original px.
         confidence: (N, K).
         loss: mean loss over visible landmarks.
+        peak_width_rel: median of the fitted widths of the visible landmarks' peaks, each over its target's sigma; NaN if none has one.
         film_loss: (N,) each film's own; NaN without a visible landmark.
     """
 
     points_px: NDArray[np.float64]
     confidence: NDArray[np.float64]
     loss: float
+    peak_width_rel: float
     film_loss: NDArray[np.float64]
 
 
@@ -43,18 +45,20 @@ def answer(
     """
     device = next(net.parameters()).device
     rows = films.rows(film_ids)
-    points, confidences, losses, counts = [], [], [], []
+    points, confidences, widths, losses, counts = [], [], [], [], []
     for start in range(0, len(rows), batch):
         chunk = rows[start : start + batch]
         images = torch.from_numpy(films.images[chunk])[:, None].to(device).float().contiguous(memory_format=torch.channels_last)
         with autocast(device, precision):
             raw = net(images)
-        found, confidence = codec.decode(codec.activate(raw))
+        heatmaps = codec.activate(raw)
+        found, confidence = codec.decode(heatmaps)
         target = codec.encode(torch.from_numpy(films.landmarks_input[chunk]).to(device), sigma_px, (images.shape[-2], images.shape[-1]))
         losses.append(per_landmark(codec.loss, raw, target).sum(1))
         counts.append(target.visible.sum(1))
         points.append(found)
         confidences.append(confidence)
+        widths.append((codec.peak_width_px(heatmaps) / sigma_px)[target.visible])
     loss, count = torch.cat(losses).double(), torch.cat(counts)
     in_input = torch.cat(points).double().cpu().numpy()
     return Answers(
@@ -62,4 +66,5 @@ def answer(
         confidence=torch.cat(confidences).double().cpu().numpy(),
         loss=float(loss.sum() / count.sum().clamp_min(1)),
         film_loss=(loss / count).cpu().numpy(),
+        peak_width_rel=float(torch.cat(widths).nanmedian()),
     )

@@ -9,7 +9,7 @@ from rich.table import Table
 from ceph_core.duration import duration
 from ceph_core.errors import InputError
 from search import records
-from search.report.tables import best_trial, number
+from search.report.tables import best_trial, number, tier_of_trial
 
 HELP = "show runs and how they stand"
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     table = Table(box=None, pad_edge=False)
     table.add_column("run")
     table.add_column("status")
-    for heading in ("trials", "stopped", "failed", "best trial", "val MRE, mm", "wall time"):
+    for heading in ("trials", "stopped", "failed", "best trial", "val MRE, mm", "tier", "wall time"):
         table.add_column(heading, justify="right")
     problems: list[str] = []
     for folder in found:
@@ -62,6 +62,7 @@ def _row(folder: records.RunFolder) -> tuple[str, ...]:
         str(counts.get("failed", 0)),
         str(best["trial"]) if best else "–",
         number(best["best_mre_mm"]) if best else "–",
+        tier_of_trial(best) if best else "–",
         duration(loaded.seconds),
     )
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from search.records.folder import RunFolder, atomic
@@ -16,7 +17,7 @@ TRIAL_COLUMNS = {
     "status": "str", "epochs": "int64", "epochs_done": "int64", "best_mre_mm": "float64", "last_mre_mm": "float64",
     "val_sdr_2mm": "float64", "val_sdr_2_5mm": "float64", "val_sdr_3mm": "float64", "val_sdr_4mm": "float64",
     "seconds": "float64", "seconds_per_epoch": "float64", "peak_memory_mb": "float64", "reason": "str", "error": "str",
-    "start_time": "float64", "end_time": "float64",
+    "start_time": "float64", "end_time": "float64", "health": "str",
 }  # fmt: skip
 CURVE_COLUMNS = {
     "trial": "str", "epoch": "int64", "train_loss": "float64", "val_loss": "float64", "val_mre_mm": "float64", "val_median_mm": "float64",
@@ -24,6 +25,7 @@ CURVE_COLUMNS = {
     "image_size": "float64", "batch_size": "float64", "micro_batch": "float64", "seconds": "float64", "films_per_s": "float64",
     "peak_memory_mb": "float64",
     "rung": "float64", "decision": "str", "time": "float64", "validated": "bool",
+    "peak_width_rel": "float64", "mean_shape_mm": "float64", "health": "str",
 }  # fmt: skip
 _SHARES = ("val_sdr_2mm", "val_sdr_2_5mm", "val_sdr_3mm", "val_sdr_4mm")
 
@@ -38,7 +40,7 @@ def trials_table(events: Sequence[Event]) -> pd.DataFrame:
 
 def curves_table(events: Sequence[Event]) -> pd.DataFrame:
     """One row a report, in the order of the ledger."""
-    return _typed([{"validated": True, **event} for event in events if event["event"] == "report"], CURVE_COLUMNS)
+    return _typed([{"validated": True, "health": "", **event} for event in events if event["event"] == "report"], CURVE_COLUMNS)
 
 
 def write_tables(run: RunFolder) -> None:
@@ -77,7 +79,13 @@ def read_tables(run: RunFolder) -> tuple[pd.DataFrame, pd.DataFrame] | None:
     size = ledger_bytes(run.path)
     current = all(size is None or table.attrs.get("ledger_bytes") == size for table in (trials, curves))
     trials.attrs, curves.attrs = {}, {}
-    return (trials, curves) if current else None
+    return (_whole(trials, TRIAL_COLUMNS), _whole(curves, CURVE_COLUMNS)) if current else None
+
+
+def _whole(table: pd.DataFrame, columns: dict[str, str]) -> pd.DataFrame:
+    """With the columns that a run of an earlier version lacks: no text, no number."""
+    missing = {name: kind for name, kind in columns.items() if name not in table}
+    return table.assign(**{name: pd.Series("" if kind == "str" else np.nan, table.index, dtype=kind) for name, kind in missing.items()})
 
 
 class _Trials:
@@ -113,6 +121,7 @@ class _Trials:
     def _report(self, row: Event, report: Event) -> None:
         error, seconds, memory = (report.get(key) for key in ("val_mre_mm", "seconds", "peak_memory_mb"))
         row["epochs_done"] = report["epoch"]
+        row["health"] = report.get("health") or ""
         if report.get("validated", True):
             row |= {"last_mre_mm": error, **{key: report.get(key) for key in _SHARES}}
         if error is not None:
@@ -140,6 +149,7 @@ def _row(trial: Event) -> Event:
         "seconds": 0.0,
         "reason": "",
         "error": "",
+        "health": "",
         "start_time": trial.get("time"),
     }
 

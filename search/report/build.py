@@ -15,11 +15,13 @@ from plotly.utils import PlotlyJSONEncoder
 
 from ceph_core.data.imagefile import read_grey
 from ceph_core.duration import duration
+from ceph_core.metrics import tier
 from search import records
 from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, Run
 from search.report import figures, tables
 from search.report.comparison import Comparison, compare
 from search.report.films import ReadFilm, worst_films
+from search.report.health import trial_health
 from search.report.importance import Measure, knob_importances
 from search.study import importances as ped_anova
 
@@ -62,6 +64,7 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
         no_comparison=compared if isinstance(compared, str) else "",
         has_ensemble=has_ensemble,
         best=tables.best_trial(run),
+        health=trial_health(run),
         board=tables.leaderboard(run),
         knobs=tables.knob_names(run),
         slices=list(slices),
@@ -84,7 +87,7 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
 @lru_cache
 def _page() -> jinja2.Template:
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"duration": duration, "number": tables.number, "signed": tables.signed}
+    environment.filters |= {"duration": duration, "number": tables.number, "signed": tables.signed, "tier": tier}
     return environment.from_string(_asset("page.html.j2"))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ceph_core.training.health import GUIDE_MRE_MM
 from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, PARAM_PREFIX, READER_PREFIX, Run
 from search.report.comparison import Comparison
 
@@ -61,6 +62,7 @@ def learning_curves(run: Run) -> Figure | str:
     lines = [_curve(curves, members, name, colour, dash, opacity) for name, members, colour, dash, opacity in groups]
     lines += [_curve(curves, [trial], trial, colour, "solid", 1.0, 2.2) for trial, colour in zip(shown, _HIGHLIGHTS, strict=False)]
     lines.append(_curve(curves, baseline, "baseline", VERMILLION, "dot", 1.0, 3.0))
+    lines.append(_guide(run.trials))
     lines = [line for line in lines if line["x"]]
     at_rungs = curves[curves["rung"].notna()]
     stopped = curves[curves["decision"] == "stop"]
@@ -158,6 +160,16 @@ def _curve(curves: pd.DataFrame, trials: Sequence[str], name: str, colour: str, 
         "type": "scatter", "mode": "lines", "name": name, "x": x, "y": y, "text": label, "opacity": opacity,
         "line": {"color": colour, "dash": dash, "width": width}, "connectgaps": False,
         "hovertemplate": "%{text}, epoch %{x}: %{y:.2f} mm<extra></extra>",
+    }  # fmt: skip
+
+
+def _guide(trials: pd.DataFrame) -> Figure:
+    """What the guide expects, over the epochs that most trials are planned for."""
+    epochs = int(trials["epochs"].mode().iloc[0])
+    return {
+        "type": "scatter", "mode": "lines", "name": "the guide", "x": [round(share * epochs, 2) for share, _ in GUIDE_MRE_MM],
+        "y": [round(mre_mm, 2) for _, mre_mm in GUIDE_MRE_MM], "line": {"color": GREY, "dash": "dash", "width": 1.6},
+        "hovertemplate": "%{y:.2f} mm at epoch %{x}<extra>the guide</extra>",
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,27 +33,24 @@ class LandmarkRow:
 
 @dataclass(frozen=True)
 class Tier:
-    """One line of the guide's ladder and whether the ensemble stands on it."""
+    """One line of the guide's ladder and whether the ensemble stands on it (None: no ensemble yet)."""
 
     name: str
     mre_mm: float
     sdr_2mm: float
     sdr_4mm: float
-    reached: bool | None = None
-
-
-# The guide's quality ladder: MRE below, SDR at 2 mm and at 4 mm above.
-_TIERS = (Tier("minimum", 2.5, 60, 85), Tier("good", 2.0, 70, 90), Tier("excellent", 1.7, 75, 95))
+    reached: bool | None
 
 
 def leaderboard(run: Run) -> list[dict[str, Any]]:
-    """Trials by best validation MRE (those without one last), knobs as text."""
+    """Trials by best validation MRE (those without one last), knobs as text, with the tier of the last validation."""
     table = run.trials.sort_values(["best_mre_mm", "number"], na_position="last")
     knobs = knob_names(run)
     rows: list[dict[str, Any]] = []
     for record in table.to_dict("records"):
         row = {str(key): value for key, value in record.items()}
         row["rank"] = len(rows) + 1
+        row["tier"] = tier_of_trial(row)
         row["knobs"] = [knob_text(row[PARAM_PREFIX + knob]) for knob in knobs]
         row["status_words"] = "unfinished" if row["status"] == "running" and run.status != "running" else STATUS_WORDS[row["status"]]
         rows.append(row)
@@ -87,17 +85,13 @@ def landmark_rows(comparison: Comparison) -> list[LandmarkRow]:
 
 
 def tiers(comparison: Comparison | None) -> list[Tier]:
-    """The guide's ladder, each step with whether the ensemble reached all three of its marks on test (None: no ensemble yet)."""
-    if comparison is None:
-        return list(_TIERS)
-    got = comparison.rows[ENSEMBLE].summary
-    return [
-        Tier(
-            tier.name, tier.mre_mm, tier.sdr_2mm, tier.sdr_4mm,
-            got.mre_mm < tier.mre_mm and got.sdr_2mm > tier.sdr_2mm and got.sdr_4mm > tier.sdr_4mm,
-        )
-        for tier in _TIERS
-    ]  # fmt: skip
+    """The guide's ladder from below, each step with whether the ensemble reached all three of its marks on test."""
+    names = [name for name, *_ in metrics.TIERS]
+    reached: list[str] = []
+    if comparison is not None:
+        got = metrics.tier(comparison.rows[ENSEMBLE].summary)
+        reached = names[names.index(got) :] if got in names else []  # a step holds those below it
+    return [Tier(*row, None if comparison is None else row[0] in reached) for row in reversed(metrics.TIERS)]
 
 
 def number(value: float | None, digits: int = 2) -> str:
@@ -110,6 +104,11 @@ def best_trial(run: Run) -> dict[str, Any] | None:
     completed = run.trials[run.trials["status"] == "completed"]
     ranked = (completed if len(completed) else run.trials).dropna(subset=["best_mre_mm"]).sort_values("best_mre_mm")
     return {str(key): value for key, value in ranked.iloc[0].items()} if len(ranked) else None
+
+
+def tier_of_trial(row: Mapping[str, Any]) -> str:
+    """The tier of a trial's last validation; a dash where it has none."""
+    return metrics.tier_of(*(row[key] for key in ("last_mre_mm", "val_sdr_2mm", "val_sdr_4mm"))) or "–"
 
 
 def facts(run: Run) -> dict[str, str]:

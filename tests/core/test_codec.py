@@ -182,3 +182,25 @@ def test_a_configuration_s_codec_follows_its_knobs_and_the_size() -> None:
     )  # fmt: skip
     assert codec_for(changed, 384) == HeatmapCodec(2, "adaptive_wing", 3.84, "soft_argmax", 2.0)
     assert codec_for(Config(), 512) == HeatmapCodec(4, "mse", 0.007 * 512), "the log-parabola unless told otherwise"
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("sigma", [0.7, 1.0, 2.0])
+@pytest.mark.parametrize("blur", [0.8, 1.0, 1.5, 2.5])
+def test_the_width_of_a_peak_is_its_sigma(blur: float, sigma: float, stride: int, loss: str) -> None:
+    """Whatever the centre between pixels, the height of the peak, and the target's own sigma."""
+    codec = HeatmapCodec(stride, loss, sigma * stride)
+    points = points_on(SIZE, margin=4 * stride * max(1, sigma * blur))
+    maps = codec.encode(points, torch.full((64,), blur * codec.sigma_px), SIZE).maps()
+    found = codec.peak_width_px(codec.activate(raw_of(0.3 * maps, loss)))
+    assert (found / codec.sigma_px - blur).abs().max() < 0.01 * blur
+
+
+def test_width_is_the_geometric_mean_of_both_axes_and_nan_without_a_peak() -> None:
+    codec = HeatmapCodec(1, "mse", 2.0)
+    grid = torch.arange(40.0)
+    map_ = torch.exp(-0.5 * ((grid[:, None] - 20) / 2) ** 2 - 0.5 * ((grid[None, :] - 17) / 8) ** 2)
+    widths = codec.peak_width_px(torch.stack([map_, torch.zeros(40, 40), torch.ones(40, 40)])[None])
+    assert widths[0, 0] == pytest.approx(4.0, rel=1e-3)
+    assert widths[0, 1:].isnan().all()

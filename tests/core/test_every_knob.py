@@ -20,6 +20,7 @@ from ceph_core.models import build, recomputed_parts
 from ceph_core.training import feedback
 from ceph_core.training.device import num_workers, picks_compile
 from ceph_core.training.hard_landmarks import running
+from ceph_core.training.health import stops_for
 from ceph_core.training.plan import EpochPlan, learning_rate, plan
 from ceph_core.training.snapshots import Snapshots
 from ceph_core.training.trainer import Training
@@ -181,6 +182,7 @@ ROWS: dict[str, Row] = {
     "train.validations": Row(1, over_epochs(lambda each: each.validates)),
     "train.snapshots": Row(3, snapshots),
     "train.workers": Row(2, lambda config, _: num_workers(config.train, CPU)),
+    "train.stop_hopeless": Row(True, lambda config, _: stops_for(config, ("collapse",), 3)),
     "train.seed": Row(7, planned(lambda each: each.film_ids)),
     "schedule.stages": Row(STAGES, planned(lambda each: (each.size, each.batch), epoch=1), {"data.image_size": 96}),
     "schedule.scales": Row((1.0, 1.5), over_epochs(lambda each: each.step_sizes)),

@@ -34,12 +34,12 @@ from ceph_core.inference import (
 )  # fmt: skip
 from ceph_core.inference.device import device_for
 from ceph_core.inference.ensemble import heatmap_mean, normalised
-from ceph_core.inference.evaluate import mean_shape, readers, score, tier
+from ceph_core.inference.evaluate import mean_shape, readers, score
 from ceph_core.inference.fold import folded
 from ceph_core.inference.frames import Frame, common, largest, move, placement
 from ceph_core.inference.half import TOLERANCE_PX, moved_px
 from ceph_core.landmarks import ISBI19, Protocol
-from ceph_core.metrics import summarize
+from ceph_core.metrics import summarize, tier
 
 DOT = Protocol("dot", ("D",), ("bright dot",))
 

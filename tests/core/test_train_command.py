@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -101,6 +102,29 @@ def test_a_diverged_run_fails(films: Path, tmp_path: Path, capsys: pytest.Captur
     monkeypatch.setattr(Learner, "step", lambda *_: torch.tensor(float("nan")))
     assert train(films, tmp_path / "run") == 1
     assert "failed: epoch 1: the loss is no number; lower train.lr" in capsys.readouterr().err
+
+
+COLLAPSE = ["--set=heatmap.sigma_rel=0.0156", "--set=train.epochs=20"]  # a quarter of a heatmap pixel
+
+
+def test_a_hopeless_run_stops_if_told_to(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert train(films, out, *COLLAPSE, "--set=train.stop_hopeless=true") == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "failed: epoch 3: hopeless: serious: collapse:" in said.err and "set it to 0.0438" in said.err
+    assert said.err.strip().endswith("the state is kept, no member is written")
+    assert (out / STATE_FILE).is_file() and not (out / "member").exists()
+    assert main(["train", "--out", str(out), "--resume"]) in (0, 1)  # it may be gone on with, and is judged again at each epoch
+    assert "epoch 4/20" in capsys.readouterr().err
+
+
+def test_findings_are_said_once_and_the_end_has_a_tier(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert train(films, out, *COLLAPSE, "--set=train.epochs=5") == 0
+    said = capsys.readouterr().err
+    assert said.count("health: warning: vanishing-target: ") == 1 and said.count("health: serious: collapse: ") == 1
+    assert re.search(r"trained: last weights, validation MRE \S+ mm; tier: below minimum; .* trajectory: behind", said)
 
 
 @pytest.mark.parametrize(
