@@ -29,6 +29,7 @@ from ceph_core.inference.outputs import MemberOutputs, member_outputs
 from ceph_core.inference.predictor import Predictor
 from ceph_core.inference.refine import write_shape
 from ceph_core.inference.selection import Candidate, Selection, combined_points, greedy_select
+from ceph_core.inference.tta import Tta, common_of
 from ceph_core.metrics import Paired, paired_test
 from ceph_core.training import checkpoint
 from ceph_core.training.progressive import stage_at
@@ -123,19 +124,23 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
     if not promoted:
         raise RuntimeError("no trial left a checkpoint that could become a member; see the failed trials in the report")
     say(f"promotion: {len(promoted)} networks of candidates answer for {len(data.validation_ids)} validation films")
-    validation = call_all(answers, [(found.folder, data, data.validation_ids, True) for found in promoted])
+    tta = common_of([found.config for found in promoted])
+    if tta.views[1:]:
+        say(f"promotion: points are averaged over views ({tta}); heatmaps are not, so that members are combined by their points")
+    one_pass = not tta.views[1:]
+    validation = call_all(answers, [(found.folder, data, data.validation_ids, one_pass, tta) for found in promoted])
     selection = _select(policy, data, promoted, validation, say)
     members = tuple(promoted[index] for index in selection.members)
     say(f"promotion: chosen {selection.combine} of {', '.join(m.name for m in members)}: {selection.score_mm:.3f} mm on validation")
     return _finish(run, data, promoted, validation, selection, members, call_all, say)
 
 
-def answers(folder: Path, data: TrainingData, film_ids: tuple[str, ...], heatmaps: bool) -> MemberOutputs:
+def answers(folder: Path, data: TrainingData, film_ids: tuple[str, ...], heatmaps: bool, tta: Tta) -> MemberOutputs:
     """A member's answers for films of the data set; runs on a worker."""
     member = load_member(folder, device_for("auto"))
     films = data.open(max(member.canvas.height, member.canvas.width))
     rows = films.rows(film_ids)
-    return member_outputs(member, films.images[rows], films.affines[rows], heatmaps=heatmaps)
+    return member_outputs(member, films.images[rows], films.affines[rows], heatmaps=heatmaps, tta=tta)
 
 
 def _promoted(run: RunFolder, state: TrialState, failed: Collection[str], data: TrainingData, say: Say) -> list[Promoted]:
@@ -188,8 +193,9 @@ def _finish(
     baseline = next((found for found in promoted if found.is_baseline and not found.variant), None)
     wanted = {found.folder: found for found in (*members, single, *([baseline] if baseline else []))}
     say(f"promotion: the locked test is opened: {len(data.test_ids)} films, {len(wanted)} models")
-    heatmaps = selection.combine == "heatmap_mean"
-    test = dict(zip(wanted, call_all(answers, [(found.folder, data, data.test_ids, heatmaps) for found in wanted.values()]), strict=True))
+    heatmaps, tta = selection.combine == "heatmap_mean", common_of([found.config for found in promoted])
+    calls = [(found.folder, data, data.test_ids, heatmaps, tta) for found in wanted.values()]
+    test = dict(zip(wanted, call_all(answers, calls), strict=True))
     loaded = [load_member(found.folder) for found in members]
     points = _combined(data, members, loaded, selection, [test[found.folder] for found in members])
     confidence = np.average([test[found.folder].confidence for found in members], axis=0, weights=selection.weights)
@@ -205,7 +211,7 @@ def _finish(
     rows = (*scores.values(), mean_shape(_records(data, data.train_ids), records), *readers(records))
     say("promotion: the ensemble is exported, its ONNX file checked against PyTorch")
     sure = np.average([validation[index].confidence for index in selection.members], axis=0, weights=selection.weights)
-    difference = _export(run, data, members, loaded, selection, rows, against, records, sure, say)
+    difference = _export(run, data, members, loaded, selection, rows, against, records, sure, tta, say)
     return Outcome(selection, members, rows, against.get("baseline"), against.get("best single"), difference, predictions)
 
 
@@ -231,6 +237,7 @@ def _export(
     against: Mapping[str, Paired],
     test: Sequence[CephRecord],
     sure: NDArray[np.float64],
+    tta: Tta,
     say: Say,
 ) -> float:
     """Write ensemble/ whole or not at all; the largest difference between ONNX and PyTorch, px."""
@@ -256,6 +263,7 @@ def _export(
         training_films=learned,
         training_digests=digests([by_id[film].image for film in learned], data.cache_dir),
         figures=figures,
+        tta=tta,
     )
     write_manifest(fresh, manifest)
     if missing := write_shape(fresh, data, sure):

@@ -6,6 +6,7 @@ from ceph_core.config.curriculum import CurriculumConfig
 from ceph_core.config.data import DataConfig, SourceConfig
 from ceph_core.config.hard_landmarks import HardLandmarksConfig
 from ceph_core.config.heatmap import MIN_SIGMA_HEATMAP_PX, Decoder, HeatmapConfig
+from ceph_core.config.inference import NO_TTA, TTA_WORDS, InferenceConfig
 from ceph_core.config.keys import apply, field_at, get, knobs, problems_of
 from ceph_core.config.model import ModelConfig
 from ceph_core.config.root import Config
@@ -13,7 +14,7 @@ from ceph_core.config.schedule import ScheduleConfig, Stage
 from ceph_core.config.train import TrainConfig
 
 __all__ = [
-    "MIN_SIGMA_HEATMAP_PX", "AugmentConfig", "Config", "CurriculumConfig", "DataConfig", "Decoder", "Frozen", "HardLandmarksConfig",
-    "HeatmapConfig", "ModelConfig", "ScheduleConfig",
-    "SourceConfig", "Stage", "TrainConfig", "apply", "field_at", "get", "knobs", "problems_of",
+    "MIN_SIGMA_HEATMAP_PX", "NO_TTA", "TTA_WORDS", "AugmentConfig", "Config", "CurriculumConfig", "DataConfig", "Decoder", "Frozen",
+    "HardLandmarksConfig", "HeatmapConfig", "InferenceConfig", "ModelConfig", "ScheduleConfig", "SourceConfig", "Stage", "TrainConfig",
+    "apply", "field_at", "get", "knobs", "problems_of",
 ]  # fmt: skip

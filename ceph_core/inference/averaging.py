@@ -22,6 +22,7 @@ from ceph_core.geometry import data_aspect
 from ceph_core.inference.manifest import make_manifest, write_manifest
 from ceph_core.inference.member import load_member, make_member, save_member
 from ceph_core.inference.outputs import member_outputs
+from ceph_core.inference.tta import common_of
 from ceph_core.metrics import radial_errors_mm, summarize, tier
 from ceph_core.training.snapshots import Snapshot
 
@@ -60,7 +61,7 @@ def finalists(
 
     def points(weights: Weights) -> NDArray[np.float64]:
         member = make_member(config, films.canvas, _network(config, num_landmarks, weights), num_landmarks, device)
-        return member_outputs(member, films.images[validation], films.affines[validation]).points_px
+        return member_outputs(member, films.images[validation], films.affines[validation], tta=common_of([config])).points_px
 
     def finalist(name: str, networks: Sequence[Weights], epochs: Sequence[int], found: NDArray[np.float64]) -> Finalist:
         summary = summarize(radial_errors_mm(found, films.landmarks_px[validation], films.spacing_mm[validation]))
@@ -105,6 +106,7 @@ def write_finalist(out: Path, config: Config, data: TrainingData, chosen: Finali
         training_films=learned,
         training_digests=digests([by_id[film].image for film in learned], data.cache_dir),
         figures={"validation_mre_mm": chosen.mre_mm},
+        tta=common_of([config]),
     )
     write_manifest(folder, manifest)
     return folder

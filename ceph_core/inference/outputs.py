@@ -13,6 +13,7 @@ from ceph_core.geometry import Affine
 from ceph_core.inference.ensemble import as_points, to_original
 from ceph_core.inference.frames import placement
 from ceph_core.inference.member import Member
+from ceph_core.inference.tta import Tta
 
 
 def batch_for(device: torch.device) -> int:
@@ -47,7 +48,12 @@ def heatmaps_of(member: Member, canvases: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def member_outputs(
-    member: Member, images: NDArray[np.uint8], affines: Affine, batch: int | None = None, heatmaps: bool = False
+    member: Member,
+    images: NDArray[np.uint8],
+    affines: Affine,
+    batch: int | None = None,
+    heatmaps: bool = False,
+    tta: Tta | None = None,
 ) -> MemberOutputs:
     """Run a member over films that are on its canvas already.
 
@@ -55,16 +61,21 @@ def member_outputs(
         images: (N, H, W) of the member's canvas (a memory map will do).
         affines: (N, 2, 3) original -> input px.
         batch: films on the device at once (default: `batch_for` it).
-        heatmaps: keep the maps as well: N * K * h * w * 2 bytes.
+        heatmaps: keep the maps of the film as it is as well: N * K * h * w * 2 bytes.
+        tta: views whose points and confidences are averaged; none by default.
     """
     assert images.shape[1:] == (member.canvas.height, member.canvas.width)
     points, confidences, kept = [], [], []
+    views = (tta or Tta()).views
     for rows in _batches(len(images), batch or batch_for(member.device)):
-        maps = heatmaps_of(member, torch.from_numpy(np.array(images[rows]))[:, None])
-        peaks, confidence = member.codec.decode(maps)
-        points.append(as_points(to_original(peaks, placement(affines[rows], member.device))))
-        confidences.append(confidence.cpu().numpy())
+        pictures, placed = torch.from_numpy(np.array(images[rows]))[:, None], placement(affines[rows], member.device)
+        shown = [heatmaps_of(member, view.show(pictures)) for view in views]
+        found = [member.codec.decode(maps) for maps in shown]
+        at = [view.placed(placed, member.canvas) for view in views]
+        points.append(as_points(torch.stack([to_original(peaks, place) for (peaks, _), place in zip(found, at, strict=True)]).mean(0)))
+        confidences.append(torch.stack([confidence for _, confidence in found]).mean(0).cpu().numpy())
         if heatmaps:
+            maps = shown[0]
             # float16 starts at 6e-8: probabilities spread over a map need their peak at 1 first.
             kept.append((maps / maps.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)).half().cpu())
     return MemberOutputs(np.concatenate(points), np.concatenate(confidences), torch.cat(kept) if heatmaps else None)

@@ -21,7 +21,7 @@ from ceph_core.inference.frames import Frame, Placement, placement
 from ceph_core.inference.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ceph_core.inference.member import Member, is_member, load_member
 from ceph_core.inference.outputs import batch_for, heatmaps_of
-from ceph_core.inference.tta import Tta
+from ceph_core.inference.tta import Tta, common_of
 from ceph_core.landmarks import PROTOCOLS, Protocol
 
 
@@ -91,7 +91,7 @@ class Predictor:
         """The ensemble of a folder with `manifest.json`, or the single network of a member folder.
 
         Args:
-            tta: views whose points are averaged; None: those the manifest names.
+            tta: views whose points are averaged; None: those the manifest names, or a member's own configuration.
 
         Raises:
             InputError: neither of the two, files are missing or disagree, or a member cannot read one of the views.
@@ -103,7 +103,8 @@ class Predictor:
             if not is_member(folder):
                 raise InputError(f"--model: {folder}: holds no {MANIFEST_FILE} and no member's config.json; give results/<run>/ensemble")
             member = load_member(folder, device)
-            return cls([member], [1.0], "single", _protocol_of(member, folder), device, tta=tta)
+            views = common_of([member.config]) if tta is None else tta
+            return cls([member], [1.0], "single", _protocol_of(member, folder), device, tta=views)
         manifest = read_manifest(folder)
         members: list[Member] = []
         problems: list[str] = []

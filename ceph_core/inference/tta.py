@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional
 
-from ceph_core.config import Config, Frozen
+from ceph_core.config import NO_TTA, TTA_WORDS, Config, Frozen
 from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas, Fit
 from ceph_core.inference.frames import Placement
@@ -104,13 +104,14 @@ class Tta(Frozen):
         ]
 
 
-MANIFEST, NONE = "manifest", "none"
+MANIFEST = "manifest"
 WORDS: dict[str, dict[str, Any]] = {
     "flip": {"flip": True},
     "shift": {"shifts_px": ((1, 1), (1, -1), (-1, 1), (-1, -1))},
     "scale": {"scales": (0.95, 1.05)},
 }
-"""What each word of `--tta` stands for."""
+"""What each word of `--tta` and `inference.tta` stands for."""
+assert tuple(WORDS) == TTA_WORDS
 
 
 def parse(text: str) -> Tta | None:
@@ -121,9 +122,17 @@ def parse(text: str) -> Tta | None:
     """
     if text == MANIFEST:
         return None
-    words = [word.strip() for word in text.split(",") if text != NONE]
+    words = [word.strip() for word in text.split(",") if text != NO_TTA]
     if unknown := [word for word in words if word not in WORDS]:
         raise InputError(
-            f"--tta: {', '.join(map(repr, unknown))}: allowed are {', '.join(WORDS)}, joined by commas, or {NONE} or {MANIFEST} alone"
+            f"--tta: {', '.join(map(repr, unknown))}: allowed are {', '.join(WORDS)}, joined by commas, or {NO_TTA} or {MANIFEST} alone"
         )
     return Tta.model_validate({key: value for word in words for key, value in WORDS[word].items()})
+
+
+def common_of(members: Sequence[Config]) -> Tta:
+    """The views of networks together: those of their configurations, or none where these differ."""
+    texts = {config.inference.tta for config in members}
+    made = parse(texts.pop()) if len(texts) == 1 else Tta()
+    assert made is not None
+    return made

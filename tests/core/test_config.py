@@ -65,3 +65,12 @@ def test_a_configuration_is_frozen_and_survives_json() -> None:
     assert Config.model_validate_json(config.model_dump_json()) == config
     with pytest.raises(ValidationError, match="frozen"):
         config.train.lr = 1.0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("views", "said"), [("flip", "augment.flip_p 0 rules out"), ("turn", "'turn' is not"), ("scale,scale", "each once")]
+)
+def test_views_that_a_network_cannot_read_are_refused(views: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        apply(Config(), {"inference.tta": views})
+    assert apply(Config(), {"inference.tta": "flip, scale", "augment.flip_p": 0.5}).inference.tta == "flip, scale"

@@ -16,6 +16,7 @@ from ceph_core.codec import codec_for
 from ceph_core.config import Config, apply, get, knobs
 from ceph_core.data.films import TrainingData
 from ceph_core.data.loader import Batch
+from ceph_core.inference.tta import common_of
 from ceph_core.models import build, recomputed_parts
 from ceph_core.training import feedback
 from ceph_core.training.device import num_workers, picks_compile
@@ -195,6 +196,7 @@ ROWS: dict[str, Row] = {
     "curriculum.medium_until": Row(0.2, planned(lambda each: each.film_ids, epoch=2, **KNOWN), EASY),
     "curriculum.easy_films": Row(0.5, films_shown, {**EASY, "curriculum.easy_until": 0.5}),
     "curriculum.medium_films": Row(0.9, planned(lambda each: each.film_ids, epoch=2, **KNOWN), EASY),
+    "inference.tta": Row("shift,scale", lambda config, _: len(common_of([config]).views)),
     "hard_landmarks.weight": Row(1.0, weights_of),
     "hard_landmarks.widen": Row(1.0, sigma_of),
     "hard_landmarks.max_weight": Row(1.2, weights_of, HARD),

@@ -38,6 +38,7 @@ from ceph_core.inference.evaluate import mean_shape, readers, score
 from ceph_core.inference.fold import folded
 from ceph_core.inference.frames import Frame, common, largest, move, placement
 from ceph_core.inference.half import TOLERANCE_PX, moved_px
+from ceph_core.inference.tta import parse
 from ceph_core.landmarks import ISBI19, Protocol
 from ceph_core.metrics import summarize, tier
 
@@ -152,13 +153,15 @@ def test_half_precision_is_refused_where_it_moves_points() -> None:
     assert moved_px(hrnet.fast, hrnet.codec, hrnet.canvas, cpu, torch.bfloat16) > TOLERANCE_PX
 
 
-def test_member_outputs_on_cached_films_equal_the_predictor_s() -> None:
+@pytest.mark.parametrize("views", ["none", "shift,scale"])
+def test_member_outputs_on_cached_films_equal_the_predictor_s(views: str) -> None:
+    tta = parse(views)
     member, sizes = dot_member(96, 2), [(120, 90), (80, 160), (240, 200)]
     films = [dot_film(size, (31.2, 44.7), 5) for size in sizes]
     images = np.stack([resample(torch.from_numpy(film)[None, None], member.canvas)[0, 0].numpy().astype(np.uint8) for film in films])
     affines = np.stack([fit_affine(size, member.canvas) for size in sizes])
-    outputs = member_outputs(member, images, affines, batch=2, heatmaps=True)
-    expected = Predictor([member], [1], "single", DOT).predict_batch(films)
+    outputs = member_outputs(member, images, affines, batch=2, heatmaps=True, tta=tta)
+    expected = Predictor([member], [1], "single", DOT, tta=tta).predict_batch(films)
     assert np.allclose(outputs.points_px, [each.points_px for each in expected], atol=1e-4)
     assert outputs.heatmaps is not None and outputs.heatmaps.shape == (3, 1, 48, member.canvas.width // 2)
     assert outputs.heatmaps.dtype == torch.float16 and outputs.heatmaps.amax() == 1

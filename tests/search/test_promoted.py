@@ -9,7 +9,7 @@ import torch
 
 from ceph_core import models
 from ceph_core.geometry import Canvas
-from ceph_core.inference import Selection, load_member, make_member, save_member
+from ceph_core.inference import Selection, Tta, load_member, make_member, read_manifest, save_member
 from ceph_core.inference.refine import SHAPE_FILE, Reviewer
 from ceph_core.inference.selection import Step
 from ceph_core.training import checkpoint
@@ -82,7 +82,9 @@ def test_the_ensemble_says_which_points_to_review(tmp_path: Path, monkeypatch: p
     step = Step("single", (0,), 1.0)
     monkeypatch.setattr(promotion, "export_onnx", lambda *_: 0.0)
     sure = np.linspace(0, 1, 12).reshape(4, 3)
-    promotion._export(run, data, [found], [member], Selection((0,), (1.0,), "single", 1.0, (step,)), [], {}, [], sure, said.append)
+    tta, chosen = Tta(scales=(0.9,)), Selection((0,), (1.0,), "single", 1.0, (step,))
+    promotion._export(run, data, [found], [member], chosen, [], {}, [], sure, tta, said.append)
+    assert read_manifest(run.ensemble_dir).tta == tta
     file = run.ensemble_dir / SHAPE_FILE
     if num_train == 6:
         assert not file.exists() and f"6 films with at least half of {len(MARKS)} landmarks are too few" in said[0]
