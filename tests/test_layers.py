@@ -22,7 +22,7 @@ ROWS = (
     ),
     ("ceph_core.transforms", "ceph_core.elastic", "ceph_core.shading", "ceph_core.data"),
     ("ceph_core.training",),
-    ("ceph_core.inference", "ceph_core.single_run", "ceph_core.check", "ceph_core.commands", "ceph_core.__main__"),
+    ("ceph_core.inference", "ceph_core.single_run", "ceph_core.options", "ceph_core.check", "ceph_core.commands", "ceph_core.__main__"),
     ("search", "search.space", "search.records", "search.history"),
     ("search.sampler", "search.study", "search.told", "search.cube", "search.rungs", "search.cost"),
     ("search.policy", "search.replay"),

@@ -4,23 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from ceph_core import options
+
 HELP = "look at data, settings, memory and output folder before a run; exit code 1 if anything is wrong"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--data", type=Path, metavar="DIR", help="data-set folder (none: drawn cephalograms)")
-    parser.add_argument("--format", default="auto", help="data-set format; auto looks at the folder")
-    parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel, where the data set does not carry it")
-    parser.add_argument("--annotator", default="mean", help="whose points are the reference: mean, senior or junior")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a knob as in train, e.g. heatmap.sigma_rel=0.007; the value is YAML; repeatable",
-    )
+    options.add_source(parser)
+    options.add_plan(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder the run would write to")
     parser.add_argument("--json", dest="json_file", metavar="FILE", help="also write the findings as JSON; - for stdout")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
@@ -28,24 +20,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check; prints the findings.  Exit code 1 if there are errors."""
-    from pydantic import ValidationError
     from rich.console import Console
 
-    from ceph_core import data, single_run
+    from ceph_core import data
     from ceph_core.check import checklist, show
-    from ceph_core.config import SourceConfig, problems_of
     from ceph_core.errors import InputError
     from ceph_core.inference.device import device_for
 
     problems: list[str] = []
     try:
-        source = SourceConfig(
-            format=args.format, root=args.data and args.data.absolute(), spacing_mm=args.spacing_mm, annotator=args.annotator
-        )
-    except ValidationError as error:
-        problems += problems_of(error, "options")
+        source = options.source_of(args)
+    except InputError as error:
+        problems += error.problems
     try:
-        config = single_run.configure(args.overrides)
+        config = options.config_of(args)
     except InputError as error:
         problems += error.problems
     try:

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ceph_core import options
+
 if TYPE_CHECKING:
-    from ceph_core.config import SourceConfig
     from ceph_core.inference.predictor import Predictor
 
 HELP = "score an ensemble on films with known landmarks, beside the mean shape and human readers"
@@ -17,10 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=Path, required=True, metavar="DIR", help="ensemble folder, results/<run>/ensemble, or a member in it"
     )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="data-set folder (none: drawn cephalograms)")
-    parser.add_argument("--format", default="auto", help="data-set format; auto looks at the folder")
-    parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel, where the data set does not carry it")
-    parser.add_argument("--annotator", default="mean", help="whose points are the reference: mean, senior or junior")
+    options.add_source(parser)
     parser.add_argument("--split", default="test", help="films to score: test, test2, validation, train or all")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write .csv (a row a point) or .json (the figures)")
     parser.add_argument(
@@ -58,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--out: {args.out}: the suffix says what is written; allowed are .csv and .json")
     predictor = Predictor.load(args.model, device_for(args.device), tta.parse(args.tta))
     reviewer = reviewer_of(args.model, predictor.protocol, needed=True) if args.refine else None
-    source = _source(args)
+    source = options.source_of(args)
     cache_dir = data.default_cache_dir()
     dataset = data.read(source, cache_dir)
     if dataset.protocol.symbols != predictor.protocol.symbols:
@@ -93,15 +91,3 @@ def run(args: argparse.Namespace) -> int:
 def _row_name(model: Path, predictor: "Predictor") -> str:
     views = f", TTA {predictor.tta}" if predictor.tta.views[1:] else ""
     return f"{model.name} ({predictor.combine}{views})"
-
-
-def _source(args: argparse.Namespace) -> "SourceConfig":
-    from pydantic import ValidationError
-
-    from ceph_core.config import SourceConfig, problems_of
-    from ceph_core.errors import InputError
-
-    try:
-        return SourceConfig(format=args.format, root=args.data, spacing_mm=args.spacing_mm, annotator=args.annotator)
-    except ValidationError as error:
-        raise InputError(problems_of(error, "options")) from error

@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 
+from ceph_core import options as shared
 from ceph_core import single_run
 from ceph_core.__main__ import main
-from ceph_core.commands import train as command
 from ceph_core.config import Config, Stage
 from ceph_core.data.films import TrainingData
 from ceph_core.data.phantom import write
@@ -42,7 +42,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(films: Path, out: Path, *more: str) -> int:
-    return main(["train", "--data", str(films), "--out", str(out), *SETTING, *more])
+    return main(["train", "--profile", "gpu", "--data", str(films), "--out", str(out), *SETTING, *more])
 
 
 def test_a_run_leaves_a_member_that_evaluates(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,7 +160,7 @@ def test_only_a_run_can_be_resumed_and_only_as_it_is(films: Path, tmp_path: Path
     assert main(["train", "--out", str(tmp_path), "--resume"]) == 2
     assert "no run of `train`" in capsys.readouterr().err
     assert train(films, tmp_path, "--resume") == 2
-    assert "--resume: --data, --set cannot change a run" in capsys.readouterr().err
+    assert "--resume: --data, --profile, --set cannot change a run" in capsys.readouterr().err
     (tmp_path / single_run.PLAN_FILE).write_text("config: {train: {lr: -1}}\nsource: {}\nfingerprint: x\n")
     assert main(["train", "--out", str(tmp_path), "--resume"]) == 2
     assert "train.lr: Input should be greater than 0" in capsys.readouterr().err
@@ -247,8 +247,8 @@ def test_the_guide_s_flags_are_the_configuration(films: Path, tmp_path: Path, ca
     with pytest.raises(SystemExit):
         main(["train", "--data", str(films), "--image_size"])
     args = argparse.ArgumentParser()
-    command.add_arguments(args)
-    config = single_run.configure([], command._flags(args.parse_args(options)))
+    shared.add_plan(args)
+    config = shared.config_of(args.parse_args(options))
     assert (config.model.name, config.data.image_size, config.train.batch_size, config.train.epochs) == ("hrnet_w48", 512, 10, 250)
     assert config.train.precision == pick_precision(Config().train, pick_device())
     stage_1(films, tmp_path / "run")
@@ -291,6 +291,7 @@ def test_the_weights_averages_moments_and_epoch_are_taken_over(films: Path, tmp_
         (["--epochs", "4", "--model", "hrnet_w18"], "holds a network with model.name hrnet_w18_small, not hrnet_w18"),
         (["--epochs", "4", "--set", "train.epochs=5"], "train.epochs is also set by a flag of its own"),
         (["--epochs", "4", "--image_size", "96", "96", "1"], "--image_size: one or two numbers, height and width in px, got 3"),
+        (["--epochs", "4", "--profile", "cpu"], "--profile cpu: the checkpoint's plan is the starting point"),
         (["--epochs", "4", "--model", "resnet"], "model.name: Input should be 'hrnet_w18_small'"),
     ],
 )

@@ -1,0 +1,130 @@
+"""Options that several commands share: which films, and which training."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ceph_core.config import Config, SourceConfig
+
+SOURCE: dict[str, Any] = {"data": None, "format": "auto", "spacing_mm": None, "annotator": "mean"}
+"""Defaults of `add_source`."""
+PLAN: dict[str, Any] = {
+    "profile": "auto", "model": None, "batch_size": None, "epochs": None, "image_size": None, "mixed_precision": False, "overrides": [],
+}  # fmt: skip
+"""Defaults of `add_plan`."""
+
+_MODELS = {"hrnet": "hrnet_w48"}
+"""The guide's name for its network."""
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that name films."""
+    parser.set_defaults(**SOURCE)
+    parser.add_argument("--data", type=Path, metavar="DIR", help="data-set folder (none: drawn cephalograms)")
+    parser.add_argument("--format", help="data-set format; auto looks at the folder")
+    parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel, where the data set does not carry it")
+    parser.add_argument("--annotator", help="whose points are the reference: mean, senior or junior")
+
+
+def source_of(args: argparse.Namespace, **more: Any) -> "SourceConfig":
+    """The films that the options name; `more` are further fields.
+
+    Raises:
+        InputError: an option is out of range.
+    """
+    from pydantic import ValidationError
+
+    from ceph_core.config import SourceConfig, problems_of
+    from ceph_core.errors import InputError
+
+    root = args.data and args.data.absolute()
+    try:
+        return SourceConfig(format=args.format, root=root, spacing_mm=args.spacing_mm, annotator=args.annotator, **more)
+    except ValidationError as error:
+        raise InputError(problems_of(error, "options")) from error
+
+
+def add_plan(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that make a training's configuration: a profile, the guide's own flags, and any knob."""
+    parser.set_defaults(**PLAN)
+    parser.add_argument(
+        "--profile",
+        choices=("auto", "gpu", "cpu"),
+        help="starting point: gpu, the guide's recommendation; cpu, the recipe measured on two cores; auto: gpu if there is one",
+    )
+    parser.add_argument("--model", metavar="NAME", help="hrnet (hrnet_w48), hrnet_w32, hrnet_w18 or hrnet_w18_small; none: the profile's")
+    parser.add_argument("--batch_size", "--batch-size", type=int, metavar="N", help="films a step; none: the profile's")
+    parser.add_argument("--epochs", type=int, metavar="N", help="length of the run; none: the profile's")
+    parser.add_argument(
+        "--image_size",
+        "--image-size",
+        type=int,
+        nargs="+",
+        metavar="PX",
+        help="height and width of the input, px; the longer one holds, the other follows the films' aspect; none: the profile's",
+    )
+    parser.add_argument(
+        "--mixed_precision",
+        "--mixed-precision",
+        action="store_true",
+        help="insist on half precision; where the device has it, it is the default",
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        metavar="KEY=VALUE",
+        help="change any knob, e.g. train.lr=1e-3; the value is YAML; repeatable",
+    )
+
+
+def config_of(args: argparse.Namespace, base: "Config | None" = None) -> "Config":
+    """The configuration that the options make.
+
+    Args:
+        base: what flags and `--set` change, in the place of a profile.
+
+    Raises:
+        InputError: unknown keys, values out of range, a knob set twice: all of them at once.
+    """
+    from ceph_core.config.profiles import Profile, profile
+    from ceph_core.errors import InputError
+    from ceph_core.single_run import configure
+    from ceph_core.training.device import pick_device
+
+    if args.image_size is not None and len(args.image_size) > 2:
+        raise InputError(f"--image_size: one or two numbers, height and width in px, got {len(args.image_size)}")
+    if base is not None and args.profile != "auto":
+        raise InputError(f"--profile {args.profile}: the checkpoint's plan is the starting point; leave it out")
+    if base is None:
+        has_gpu = pick_device().type == "cuda"
+        automatic: Profile = "gpu" if has_gpu else "cpu"
+        base = profile(automatic if args.profile == "auto" else args.profile)
+        if args.profile == "auto" and not has_gpu:
+            print("no GPU: the cpu profile, a small network on small films; --profile gpu is the guide's setting", file=sys.stderr)
+    return configure(args.overrides, _flags(args), base)
+
+
+def _flags(args: argparse.Namespace) -> dict[str, Any]:
+    """What the guide's flags set, by dotted key."""
+    given = {
+        "model.name": _MODELS.get(args.model, args.model),
+        "train.batch_size": args.batch_size,
+        "train.epochs": args.epochs,
+        "data.image_size": None if args.image_size is None else max(args.image_size),
+        "train.precision": _half_precision() if args.mixed_precision else None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _half_precision() -> str:
+    """The format that this machine computes in, with a word if it has none."""
+    from ceph_core.config import TrainConfig
+    from ceph_core.training.device import pick_device, pick_precision
+
+    found = pick_precision(TrainConfig(), pick_device())
+    if found == "fp32":
+        print("--mixed_precision: this device computes in no half precision; training goes on in fp32", file=sys.stderr)
+    return found
