@@ -2,7 +2,8 @@
 
 CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage screen      (32 runs, about an hour on two cores)
 CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage pairs       (five runs a technique)
-CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage tables      (runs nothing)
+CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage score       (trains nothing: what is done after training)
+CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage tables      (makes the tables of what has run)
 
 DIR holds isbi2015/.  Judged on held-out folds of the training films without those that test1 shows again; test1 is not looked at.
 What has run is kept in .state/recipe/ and not run again.
@@ -20,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import after_training
 import torch
 from measuring import ROOT, STATE, Row, arguments, publish
 from screening import Design, Effect, paired
@@ -64,7 +66,9 @@ class Job:
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per pixel of the films, unless they are 1935 x 2400 px")
-    parser.add_argument("--stage", choices=("screen", "pairs", "tables"), default="tables", help="what is run before the tables are made")
+    parser.add_argument(
+        "--stage", choices=("screen", "pairs", "score", "tables"), default="tables", help="what is run before the tables are made"
+    )
     parser.add_argument("--techniques", nargs="*", default=[], metavar="TEXT", help="pairs: only techniques whose name holds one of these")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="trainings at a time, of one thread each")
     parser.add_argument("--job", type=Path, metavar="FILE", help="run one training (what the processes do)")
@@ -80,6 +84,8 @@ def main() -> None:
         _run(screening_jobs(_design(TECHNIQUES, NUM_RUNS), TECHNIQUES), folder, args)
     elif args.stage == "pairs":
         _run(pair_jobs(_wanted(folder, args.techniques)), folder, args)
+    elif args.stage == "score":
+        _score(_films(args), folder)
     _publish(folder, NUM_RUNS, TECHNIQUES, quick=False)
 
 
@@ -130,6 +136,28 @@ def _run(jobs: Sequence[Job], folder: Path, args: Namespace) -> None:
     with ThreadPoolExecutor(args.processes) as pool:
         for _ in pool.map(one, left):
             pass
+
+
+def _score(films: TrainingData, folder: Path) -> None:
+    """Every way to read the base's networks, each on its own fold."""
+    for seed in range(PAIRS):
+        own, file = folder / f"pair-{OFF}-{seed}", folder / f"score-{seed}.json"
+        if own.is_dir() and not file.exists():
+            found = after_training.errors_mm(own, films.with_fold(seed % 5))
+            file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def _scored(folder: Path) -> list[Row]:
+    """What is done after training, over the same networks without it."""
+    told = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("score-*.json"))]
+    rows: list[Row] = []
+    for name, claim in after_training.CLAIMS.items():
+        on = {seed: found[name] for seed, found in enumerate(told) if name in found}
+        if len(on) > 1:
+            effect = paired(on, {seed: found[after_training.AS_TRAINED] for seed, found in enumerate(told)})
+            cell = f"{effect.percent:+.1f} ± {effect.standard_error:.1f} ({len(on)})"
+            rows.append({"after training": name, "the guide says": claim, "% of MRE": cell, "verdict": _verdict(effect, None)})
+    return rows
 
 
 def _films(args: Namespace) -> TrainingData:
@@ -212,7 +240,10 @@ def _publish(folder: Path, num_runs: int, techniques: Mapping[str, Technique], q
             }
         )
     rows.sort(key=lambda row: screened[row["technique"]].percent if row["technique"] in screened else 99.0)
-    publish("recipe", {f"{num_runs} runs in one design, then pairs of seeds; negative: better; ± one standard error": rows}, quick, PAGE)
+    tables = {f"Training: {num_runs} runs in one design, then pairs of seeds; negative: better; ± one standard error": rows}
+    if scored := _scored(folder):
+        tables["After training: the same networks, read in another way"] = scored
+    publish("recipe", tables, quick, PAGE)
 
 
 def _verdict(screen: Effect | None, pair: Effect | None) -> str:
@@ -238,6 +269,7 @@ def _quick(args: Namespace) -> None:
         jobs = [*screening_jobs(_design(few, 8), few), *(job for job in pair_jobs(list(few)[:1]) if job.seed < 2)]
         for job in jobs:
             _train(job, films, folder, quick=True)
+        _score(films, folder)
         _publish(folder, 8, few, quick=True)
 
 
