@@ -61,6 +61,9 @@ TECHNIQUES: dict[str, Technique] = {
 
 ALONE: dict[str, Technique] = {
     "heatmap MSE": Technique({"heatmap.loss": "mse", "heatmap.sigma_rel": 0.010}, "the guide's loss"),
+    "heatmap MSE at stride 4, sigma 0.015": Technique(
+        {"heatmap.loss": "mse", "heatmap.sigma_rel": 0.015, "model.head_stride": 4}, "the guide's loss and stride"
+    ),
     "group norm": Technique({"model.norm": "group"}),
     "norm frozen half-way": Technique({"model.norm": "frozen"}),
     "adaptive wing": Technique({"heatmap.loss": "adaptive_wing", "heatmap.sigma_rel": 0.010}),
