@@ -113,7 +113,7 @@ def saving(name: str, data: TrainingData, rounds: int) -> dict[str, Any]:
     device = pick_device()
     config = apply(Config(), {**CPU_SETTING, "model.name": name, "data.image_size": 64, "train.epochs": 1000, "train.batch_size": 2})
     training = Training(config, data, device=device)
-    films = next(training._loader.epoch(64, 1, data.train_ids[:2], 2))
+    films = next(training._loader.epoch([64], 1, data.train_ids[:2], 2))
 
     def step() -> None:
         training.learner.step(films, *_of_a_step(training))
