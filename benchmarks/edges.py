@@ -151,7 +151,13 @@ def saving(name: str, data: TrainingData, rounds: int) -> dict[str, Any]:
 def _of_a_step(training: Training) -> tuple[Any, ...]:
     todo = training._plan_of_last()
     device = training.device
-    return training._codec(todo.size), torch.tensor(todo.sigma_px, device=device), torch.tensor(todo.landmark_weights, device=device), 2, 1e-3
+    return (
+        training._codec(todo.size),
+        torch.tensor(todo.sigma_px, device=device),
+        torch.tensor(todo.landmark_weights, device=device),
+        2,
+        1e-3,
+    )
 
 
 def _tensors(tree: Any) -> list[torch.Tensor]:

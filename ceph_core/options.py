@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,6 @@ def config_of(args: argparse.Namespace, base: "Config | None" = None) -> "Config
     """
     from ceph_core.config.profiles import Profile, profile
     from ceph_core.errors import InputError
-    from ceph_core.single_run import configure
     from ceph_core.training.device import pick_device
 
     if args.image_size is not None and len(args.image_size) > 2:
@@ -105,6 +105,42 @@ def config_of(args: argparse.Namespace, base: "Config | None" = None) -> "Config
         if args.profile == "auto" and not has_gpu:
             print("no GPU: the cpu profile, a small network on small films; --profile gpu is the guide's setting", file=sys.stderr)
     return configure(args.overrides, _flags(args), base)
+
+
+def configure(overrides: Sequence[str], flags: Mapping[str, Any] | None = None, base: "Config | None" = None) -> "Config":
+    """A configuration with `KEY=VALUE`s, whose values are YAML, and with what the command's own flags set.
+
+    Args:
+        flags: values by dotted key.
+        base: what is changed; the defaults if none.
+
+    Raises:
+        InputError: not of this form, unknown keys, values out of range, or a key set twice: all of them at once.
+    """
+    import yaml
+
+    from ceph_core.config import Config, apply
+    from ceph_core.errors import InputError
+
+    values, problems = dict(flags or {}), []
+    for text in overrides:
+        key, equals, raw = text.partition("=")
+        if not equals or not key:
+            problems.append(f"--set {text}: must be KEY=VALUE, such as train.lr=1e-3")
+            continue
+        if flags and key in flags:
+            problems.append(f"--set {text}: {key} is also set by a flag of its own; give one of the two")
+        try:
+            values[key] = yaml.safe_load(raw)
+        except yaml.YAMLError as error:
+            problems.append(f"--set {text}: {raw!r} is not valid YAML ({str(error).splitlines()[0]})")
+    try:
+        config = apply(base or Config(), values, "options" if flags else "--set")
+    except InputError as error:
+        raise InputError([*problems, *error.problems]) from None
+    if problems:
+        raise InputError(problems)
+    return config
 
 
 def _flags(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,32 +1,25 @@
 """One training without a search: its folder, its clock and what it says of itself."""
 
-import platform
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
 from tensorboardX import SummaryWriter
 
-from ceph_core import __version__
 from ceph_core import data as datasets
-from ceph_core.config import Config, SourceConfig, apply, problems_of
+from ceph_core.config import Config, SourceConfig
 from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.duration import duration
 from ceph_core.errors import InputError
 from ceph_core.inference.averaging import Finalist, best, finalists, write_finalist
 from ceph_core.inference.refine import validation_confidence, write_shape
-from ceph_core.training import checkpoint
+from ceph_core.run_plan import Plan, Stage1
 from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.health import Health, changes, findings, stops_for
 from ceph_core.training.out_of_memory import OutOfMemory
@@ -36,13 +29,13 @@ from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from ceph_core.training.timing import fitting_epochs, full_epochs, measure, with_epochs
 from ceph_core.training.trainer import Training, difference
 
-PLAN_FILE, TENSORBOARD_FOLDER, LOCK_FILE = "plan.yaml", "tensorboard", "run.lock"
+TENSORBOARD_FOLDER, LOCK_FILE = "tensorboard", "run.lock"
 
 _MARGIN = 0.95
 """Share of the time left that the epochs may take by the measured price: machines have slow minutes."""
 
 
-__all__ = ["Diverged", "Interrupted", "OutOfMemory", "Plan", "Stage1", "can_resume", "configure", "resume", "start"]
+__all__ = ["Diverged", "Hopeless", "Interrupted", "OutOfMemory", "can_resume", "resume", "start"]
 
 
 class Interrupted(Exception):
@@ -55,110 +48,6 @@ class Diverged(Exception):
 
 class Hopeless(Exception):
     """The run will come to nothing, and `train.stop_hopeless` says to stop then."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What plan.yaml holds: a run can be repeated and resumed from it."""
-
-    config: Config
-    source: SourceConfig
-    fingerprint: str
-
-    def write(self, out: Path) -> None:
-        """Make the folder of a new run."""
-        out.mkdir(parents=True, exist_ok=True)
-        tree: dict[str, Any] = {
-            "config": self.config.model_dump(mode="json"),
-            "source": self.source.model_dump(mode="json"),
-            "fingerprint": self.fingerprint,
-            "versions": {
-                "python": platform.python_version(),
-                "ceph-search": __version__,
-                "torch": version("torch"),
-                "timm": version("timm"),
-            },
-        }
-        (out / PLAN_FILE).write_text(yaml.safe_dump(tree, sort_keys=False), encoding="utf-8")
-
-    @classmethod
-    def read(cls, out: Path) -> "Plan":
-        """The plan of a run.
-
-        Raises:
-            InputError: no run lies there, or its plan was edited into something else.
-        """
-        path = out / PLAN_FILE
-        if not path.is_file():
-            raise InputError(f"--resume: {out}: no run of `train` ({PLAN_FILE} is missing); give the --out of one")
-        try:
-            tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls(Config.model_validate(tree["config"]), SourceConfig.model_validate(tree["source"]), str(tree["fingerprint"]))
-        except ValidationError as error:
-            raise InputError(problems_of(error, str(path))) from error
-        except (yaml.YAMLError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: no plan of `train` ({type(error).__name__}: {error}); restore it, or start a new run") from error
-
-
-def configure(overrides: Sequence[str], flags: Mapping[str, Any] | None = None, base: Config | None = None) -> Config:
-    """A configuration with `KEY=VALUE`s, whose values are YAML, and with what the command's own flags set.
-
-    Args:
-        flags: values by dotted key.
-        base: what is changed; the defaults if none.
-
-    Raises:
-        InputError: not of this form, unknown keys, values out of range, or a key set twice: all of them at once.
-    """
-    values, problems = dict(flags or {}), []
-    for text in overrides:
-        key, equals, raw = text.partition("=")
-        if not equals or not key:
-            problems.append(f"--set {text}: must be KEY=VALUE, such as train.lr=1e-3")
-            continue
-        if flags and key in flags:
-            problems.append(f"--set {text}: {key} is also set by a flag of its own; give one of the two")
-        try:
-            values[key] = yaml.safe_load(raw)
-        except yaml.YAMLError as error:
-            problems.append(f"--set {text}: {raw!r} is not valid YAML ({str(error).splitlines()[0]})")
-    try:
-        config = apply(base or Config(), values, "options" if flags else "--set")
-    except InputError as error:
-        raise InputError([*problems, *error.problems]) from None
-    if problems:
-        raise InputError(problems)
-    return config
-
-
-@dataclass(frozen=True)
-class Stage1:
-    """A checkpoint whose weights another plan goes on from.
-
-    Attributes:
-        state: of the checkpoint, a file or the run folder it lies in.
-        config: it was trained by.
-        source: of its films, where its run's plan lies beside it.
-    """
-
-    state: Path
-    config: Config
-    source: SourceConfig | None
-
-    @classmethod
-    def of(cls, path: Path) -> "Stage1":
-        """What lies there.
-
-        Raises:
-            InputError: no checkpoint, or one of another version.
-        """
-        saved = checkpoint.load(path)
-        try:
-            config = Config.model_validate(saved["config"])
-        except ValidationError as error:
-            raise InputError(problems_of(error, f"{path}: was written by another version")) from error
-        folder = path if path.is_dir() else path.parent
-        return cls(path, config, Plan.read(folder).source if (folder / PLAN_FILE).is_file() else None)
 
 
 def start(out: Path, source: SourceConfig, config: Config, minutes: float | None = None, goes_on_from: Stage1 | None = None) -> Path:
@@ -183,6 +72,8 @@ def start(out: Path, source: SourceConfig, config: Config, minutes: float | None
     began = time.monotonic()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"--out {out}: already in use; go on with it by --resume, or give another --out")
+    if minutes is not None and goes_on_from is not None:
+        raise InputError("--minutes: cannot choose the epochs of a run that goes on from a checkpoint; give --epochs")
     if minutes is not None and minutes <= 0:
         raise InputError(f"--minutes: must be above 0, got {minutes:g}")
     data = _open(source)
@@ -197,6 +88,8 @@ def start(out: Path, source: SourceConfig, config: Config, minutes: float | None
     plan = Plan(config, source, dataset_fingerprint(data.dataset, data.cache_dir))
     plan.write(out)
     with _locked(out):
+        if goes_on_from is not None:
+            training.save(out)  # or an early interruption would begin anew, without the weights
         return _train(out, training)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ceph_core.check.finding import Finding
 from ceph_core.duration import duration
-from ceph_core.single_run import PLAN_FILE
+from ceph_core.run_plan import PLAN_FILE
 from ceph_core.training.checkpoint import STATE_FILE
 
 

@@ -41,12 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train; prints the folder of what was trained."""
     from ceph_core import single_run
+    from ceph_core.run_plan import Stage1
 
     try:
         if args.resume == _NO_CHECKPOINT:
             result = single_run.resume(_only_with_resume(args))
         else:
-            stage1 = None if args.resume is None else single_run.Stage1.of(Path(args.resume).absolute())
+            stage1 = None if args.resume is None else Stage1.of(Path(args.resume).absolute())
             args.out = args.out or Path("results") / time.strftime("train-%Y%m%d-%H%M%S")
             config = options.config_of(args, None if stage1 is None else stage1.config)
             source = _source(args, None if stage1 is None else stage1.source)

@@ -22,7 +22,7 @@ from ceph_core.data.records import CephDataset, CephRecord
 from ceph_core.geometry import Canvas
 from ceph_core.inference.export import drawn_film
 from ceph_core.landmarks import ISBI19
-from ceph_core.single_run import configure
+from ceph_core.options import configure
 from ceph_core.training.checkpoint import STATE_FILE
 
 # The mean of drawn cephalograms, px of 60 x 76 films at 3 mm; S-N is 70 mm.

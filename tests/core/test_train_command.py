@@ -21,6 +21,7 @@ from ceph_core.data.phantom import write
 from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas
 from ceph_core.inference import load_member
+from ceph_core.run_plan import PLAN_FILE, Stage1
 from ceph_core.training import checkpoint
 from ceph_core.training.checkpoint import STATE_FILE
 from ceph_core.training.device import pick_device, pick_precision
@@ -161,19 +162,19 @@ def test_only_a_run_can_be_resumed_and_only_as_it_is(films: Path, tmp_path: Path
     assert "no run of `train`" in capsys.readouterr().err
     assert train(films, tmp_path, "--resume") == 2
     assert "--resume: --data, --profile, --set cannot change a run" in capsys.readouterr().err
-    (tmp_path / single_run.PLAN_FILE).write_text("config: {train: {lr: -1}}\nsource: {}\nfingerprint: x\n")
+    (tmp_path / PLAN_FILE).write_text("config: {train: {lr: -1}}\nsource: {}\nfingerprint: x\n")
     assert main(["train", "--out", str(tmp_path), "--resume"]) == 2
     assert "train.lr: Input should be greater than 0" in capsys.readouterr().err
 
 
 def test_every_wrong_value_is_named_at_once() -> None:
     with pytest.raises(InputError) as caught:
-        single_run.configure(["train.lr", "train.nothing=1", "train.epochs=0", "model.name={"])
+        shared.configure(["train.lr", "train.nothing=1", "train.epochs=0", "model.name={"])
     assert len(caught.value.problems) == 4
 
 
 def test_values_are_yaml() -> None:
-    config = single_run.configure(
+    config = shared.configure(
         ["schedule.stages=[{epochs: 0.4, size: 0.75, batch: 2}, {epochs: 0.6}]", "train.lr=1e-3", "train.micro_batch=null"]
     )
     assert config.train.lr == 1e-3 and config.train.micro_batch is None and len(config.schedule.stages) == 2
@@ -195,7 +196,7 @@ def test_epochs_fit_the_time_through_all_stages() -> None:
     class Films:
         train_ids, validation_ids = ("a",) * 10, ("b",) * 2
 
-    config = single_run.configure(["schedule.stages=[{epochs: 0.5, size: 0.5}, {epochs: 0.5}]"])
+    config = shared.configure(["schedule.stages=[{epochs: 0.5, size: 0.5}, {epochs: 0.5}]"])
     small, large = config.schedule.stages
     cost = {small: FilmSeconds(0.1, 0.0), large: FilmSeconds(0.3, 0.5)}  # 1 s and 4 s an epoch
     data: Any = Films()
@@ -214,7 +215,7 @@ def test_the_time_asked_for_is_kept(films: Path, tmp_path: Path) -> None:
 
 
 def test_a_film_s_price_is_positive() -> None:
-    config = single_run.configure([text.removeprefix("--set=") for text in SETTING])
+    config = shared.configure([text.removeprefix("--set=") for text in SETTING])
     assert 0 < film_seconds(config, Canvas(64, 64), 19, torch.device("cpu")) < 30
 
 
@@ -269,12 +270,25 @@ def test_the_second_stage_in_a_command_of_its_own(films: Path, tmp_path: Path, c
     assert load_member(second / "member").canvas.height == 96
 
 
+def test_a_second_stage_that_is_interrupted_at_once_keeps_the_weights(
+    films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage_1(films, tmp_path / "first")
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "__next__", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert main(["train", "--out", str(tmp_path / "second"), "--epochs", "4", "--resume", str(tmp_path / "first")]) == 130
+    assert "go on with" in capsys.readouterr().err
+    assert main(["train", "--out", str(tmp_path / "second"), "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert "epoch 3/4" in said and "epoch 2/4" not in said
+
+
 def test_the_weights_averages_moments_and_epoch_are_taken_over(films: Path, tmp_path: Path) -> None:
     stage_1(films, tmp_path / "first")
-    stage = single_run.Stage1.of(tmp_path / "first")
+    stage = Stage1.of(tmp_path / "first")
     assert stage.source is not None
     data = single_run._open(stage.source)
-    larger = single_run.configure([], {"data.image_size": 96, "train.epochs": 4}, stage.config)
+    larger = shared.configure([], {"data.image_size": 96, "train.epochs": 4}, stage.config)
     training = Training(larger, data, stage.state, changed=True)
     state = checkpoint.load(tmp_path / "first")
     assert training.epoch == 2
@@ -291,6 +305,7 @@ def test_the_weights_averages_moments_and_epoch_are_taken_over(films: Path, tmp_
         (["--epochs", "4", "--model", "hrnet_w18"], "holds a network with model.name hrnet_w18_small, not hrnet_w18"),
         (["--epochs", "4", "--set", "train.epochs=5"], "train.epochs is also set by a flag of its own"),
         (["--epochs", "4", "--image_size", "96", "96", "1"], "--image_size: one or two numbers, height and width in px, got 3"),
+        (["--minutes", "1"], "--minutes: cannot choose the epochs of a run that goes on from a checkpoint"),
         (["--epochs", "4", "--profile", "cpu"], "--profile cpu: the checkpoint's plan is the starting point"),
         (["--epochs", "4", "--model", "resnet"], "model.name: Input should be 'hrnet_w18_small'"),
     ],
