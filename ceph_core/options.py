@@ -90,6 +90,7 @@ def config_of(args: argparse.Namespace, base: "Config | None" = None) -> "Config
     Raises:
         InputError: unknown keys, values out of range, a knob set twice: all of them at once.
     """
+    from ceph_core.config import located
     from ceph_core.config.profiles import Profile, profile
     from ceph_core.errors import InputError
     from ceph_core.training.device import pick_device
@@ -104,7 +105,7 @@ def config_of(args: argparse.Namespace, base: "Config | None" = None) -> "Config
         base = profile(automatic if args.profile == "auto" else args.profile)
         if args.profile == "auto" and not has_gpu:
             print("no GPU: the cpu profile, a small network on small films; --profile gpu is the guide's setting", file=sys.stderr)
-    return configure(args.overrides, _flags(args), base)
+    return located(configure(args.overrides, _flags(args), base))
 
 
 def configure(overrides: Sequence[str], flags: Mapping[str, Any] | None = None, base: "Config | None" = None) -> "Config":

@@ -26,7 +26,7 @@ from ceph_core.training.out_of_memory import OutOfMemory
 from ceph_core.training.plan import relative_cost
 from ceph_core.training.result import EpochResult, scalars
 from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
-from ceph_core.training.timing import fitting_epochs, full_epochs, measure, with_epochs
+from ceph_core.training.timing import ending_seconds, fitting_epochs, full_epochs, measure, with_epochs
 from ceph_core.training.trainer import Training, difference
 
 TENSORBOARD_FOLDER, LOCK_FILE = "tensorboard", "run.lock"
@@ -121,7 +121,7 @@ def _fitted(config: Config, data: TrainingData, end: float) -> Config:
     """As many epochs as fit until `end` (of the monotonic clock)."""
     began = time.monotonic()
     cost = measure(config, data)
-    left = (end - time.monotonic()) * _MARGIN
+    left = (end - time.monotonic()) * _MARGIN - ending_seconds(config, cost, data)
     epochs = fitting_epochs(config, cost, data, left)
     prices = ", ".join(f"{each.epoch(data):.1f} s" for each in cost.values())
     if epochs < 1:

@@ -17,6 +17,7 @@ from ceph_core.config.profiles import Profile
 from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.errors import InputError
+from ceph_core.training import feedback
 from search import dryrun, report
 from search.execution import Execution
 from search.film_tables import write_split_table
@@ -64,6 +65,8 @@ def open_data(source: SourceConfig, space: Space) -> TrainingData:
     sizes = space.grid_sizes()
     data = TrainingData.of(dataset, source, cache_dir, sizes)
     space.check_against(len(data.train_ids))
+    for point in space.start_from:  # a schedule's file or landmarks that do not fit would fail every trial
+        feedback.begin(space.configure(point, 0), data.train_ids, dataset.protocol, ())
     if not data.validation_ids:
         raise InputError(f"{dataset.root}: no validation films; trials could not be compared")
     if not data.test_ids:

@@ -9,7 +9,7 @@ from ceph_core.data.films import TrainingData
 from ceph_core.duration import duration
 from ceph_core.training.device import pick_device, pick_precision
 from ceph_core.training.memory import estimate_memory_mb
-from ceph_core.training.progressive import stage_alone
+from ceph_core.training.progressive import stage_alone, stage_size
 from ceph_core.training.timing import film_seconds, full_epochs
 from search.live import LiveView
 from search.space import Space
@@ -43,7 +43,9 @@ def _table(space: Space, data: TrainingData) -> Table:
         half = pick_precision(config.train, device) != "fp32" if measured else config.train.precision != "fp32"
         # An early stage may need most: its films are smaller, its batches larger.
         stages = [stage_alone(config, stage) for stage in dict.fromkeys(config.schedule.stages)]
-        memory = max(estimate_memory_mb(each, data.canvas(each.data.image_size), len(data.dataset.protocol), half) for each in stages)
+        most = max(1.0, *config.schedule.scales)
+        canvases = [data.canvas(stage_size(each.data.image_size, most)) for each in stages]
+        memory = max(estimate_memory_mb(*each, len(data.dataset.protocol), half) for each in zip(stages, canvases, strict=True))
         seconds = "not on this machine"
         if measured:
             film_s = film_seconds(config, canvas, len(data.dataset.protocol), device)

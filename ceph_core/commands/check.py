@@ -40,6 +40,13 @@ def run(args: argparse.Namespace) -> int:
         device = device_for(args.device)
     except InputError as error:
         problems += error.problems
+    if args.json_file not in (None, "-"):
+        path = Path(args.json_file)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        except OSError as error:
+            problems.append(f"--json {path}: cannot be written ({error.strerror}); give a file in a folder that can be")
     if problems:
         raise InputError(problems)
 
@@ -52,7 +59,5 @@ def run(args: argparse.Namespace) -> int:
         console.print(show.table(findings))
         print(show.verdict(findings))
         if args.json_file:
-            path = Path(args.json_file)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(show.as_json(findings) + "\n", encoding="utf-8")
+            Path(args.json_file).write_text(show.as_json(findings) + "\n", encoding="utf-8")
     return int(any(finding.level == "error" for finding in findings))

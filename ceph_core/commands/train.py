@@ -11,6 +11,7 @@ from ceph_core import options
 
 if TYPE_CHECKING:
     from ceph_core.config import SourceConfig
+    from ceph_core.run_plan import Stage1
 
 HELP = "train one network: the recipe for this machine, changed by flags and --set"
 
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             stage1 = None if args.resume is None else Stage1.of(Path(args.resume).absolute())
             args.out = args.out or Path("results") / time.strftime("train-%Y%m%d-%H%M%S")
             config = options.config_of(args, None if stage1 is None else stage1.config)
-            source = _source(args, None if stage1 is None else stage1.source)
+            source = _source(args, stage1)
             result = single_run.start(args.out.absolute(), source, config, args.minutes, stage1)
     except (KeyboardInterrupt, single_run.Interrupted) as stop:
         can_resume = args.out is not None and single_run.can_resume(args.out)
@@ -67,11 +68,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _source(args: argparse.Namespace, before: "SourceConfig | None") -> "SourceConfig":
+def _source(args: argparse.Namespace, stage1: "Stage1 | None") -> "SourceConfig":
     """The films of the options; those of the checkpoint's run where none is given."""
+    from ceph_core.errors import InputError
+
     share = {} if args.validation_share is None else {"validation_share": args.validation_share}
-    if before is not None and not share and all(getattr(args, name) == default for name, default in options.SOURCE.items()):
-        return before
+    if stage1 is not None and not share and all(getattr(args, name) == default for name, default in options.SOURCE.items()):
+        if stage1.source is None:
+            raise InputError(f"--resume {stage1.state}: no plan.yaml beside it says which films it saw; name them with --data")
+        return stage1.source
     return options.source_of(args, **share)
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -64,6 +65,17 @@ def apply(config: Config, values: Mapping[str, Any], where: str = "configuration
     if problems:
         raise InputError(problems)
     return changed
+
+
+def located(config: Config) -> Config:
+    """The configuration with absolute paths: workers and later commands have another working directory."""
+    csv, weights = config.curriculum.csv, config.model.pretrained
+    changes: dict[str, Any] = {}
+    if csv is not None:
+        changes["curriculum"] = config.curriculum.model_copy(update={"csv": csv.expanduser().absolute()})
+    if isinstance(weights, str):
+        changes["model"] = config.model.model_copy(update={"pretrained": str(Path(weights).expanduser().absolute())})
+    return config.model_copy(update=changes)
 
 
 def problems_of(error: ValidationError, where: str) -> list[str]:

@@ -146,7 +146,8 @@ def averaged_weights(
         for name in first
     }
     net = _network(config, num_landmarks, mean).to(device)
-    _compute_statistics(net, films.images, rows[:_ENOUGH_FILMS], device)
+    if config.model.norm != "frozen":  # it was trained against the statistics it has
+        _compute_statistics(net, films.images, rows[:_ENOUGH_FILMS], device)
     return net.state_dict()
 
 

@@ -49,12 +49,15 @@ def from_csv(curriculum: CurriculumConfig, film_ids: Sequence[str]) -> Difficult
     where = f"curriculum.csv: {path}"
     if not path.is_file():
         raise InputError(f"{where}: no such file; give a CSV with the columns film_id and {column}")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        fields = reader.fieldnames or []
-        if missing := [name for name in ("film_id", column) if name not in fields]:
-            raise InputError(f"{where}: no column {' and no '.join(missing)}; there are {', '.join(fields) or 'none'}")
-        given = {row["film_id"]: row[column] for row in reader}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            fields, rows = reader.fieldnames or [], list(reader)
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise InputError(f"{where}: cannot be read as a CSV in UTF-8 ({type(error).__name__}: {error})") from error
+    if missing := [name for name in ("film_id", column) if name not in fields]:
+        raise InputError(f"{where}: no column {' and no '.join(missing)}; there are {', '.join(fields) or 'none'}")
+    given = {row["film_id"]: row[column] for row in rows}
     problems = [f"{where}: film {film}: {given.get(film)!r} is no finite number" for film in film_ids if not _is_number(given.get(film))]
     if problems:
         raise InputError(problems[:20] + ([f"{where}: and {len(problems) - 20} films more"] if len(problems) > 20 else []))
@@ -80,6 +83,11 @@ def from_images(images: NDArray[np.uint8]) -> Difficulty:
         noise[row] = np.median(np.abs(cv2.Laplacian(film, cv2.CV_32F))) / max(contrast[row], 1e-6)
     ranks = [np.argsort(np.argsort(values, kind="stable"), kind="stable") for values in (-contrast, -sharpness, noise)]
     return tuple(float(each) for each in np.mean(ranks, axis=0))
+
+
+def warms_up(config: Config, epoch: int) -> bool:
+    """Whether an epoch still shows all films because nobody knows which are easy."""
+    return _warms_up(config.curriculum, epoch, config.train.epochs)
 
 
 def _warms_up(curriculum: CurriculumConfig, epoch: int, epochs: int) -> bool:

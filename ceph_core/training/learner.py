@@ -54,7 +54,8 @@ class Learner:
         # Named once: a state is asked for between epochs, and walking the modules takes longer than copying a small network.
         self._net_state, self._ema_state = self.net.state_dict(), self.ema.net.state_dict()
         # Static shapes: a run has few (stages, and the last batch of an epoch), and convolutions of unknown size compile badly.
-        self._forward = torch.compile(self.net, dynamic=False) if compiled else self.net
+        self._compiled_net = torch.compile(self.net, dynamic=False) if compiled else self.net
+        self._forward = self._compiled_net
 
     def set_mode(self, frozen_norm: bool, checkpoints: bool) -> None:
         """Training mode; batch norms keep their statistics, and activations are computed again, as told."""
@@ -62,6 +63,17 @@ class Learner:
         if frozen_norm:
             freeze_norms(self.net)
         recompute(self.net, checkpoints)
+        # The compiler cannot trace what keeps statistics from moving twice.
+        self._forward = self.net if checkpoints else self._compiled_net
+
+    def forget_step(self) -> None:
+        """Leave a step that ran out of memory as if it had not begun: gradients, half-made moments and the scaler's stage go."""
+        self.optimizer.zero_grad(set_to_none=True)
+        for weight in [weight for weight, moments in self.optimizer.state.items() if "exp_avg_sq" not in moments]:
+            del self.optimizer.state[weight]
+        scale = self.scaler.state_dict()
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+        self.scaler.load_state_dict(scale)
 
     def step(self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int, lr: float) -> Tensor:
         """One optimizer step; fp16 skips it by itself if a gradient overflowed.
@@ -100,6 +112,7 @@ class Learner:
         target = codec.encode(points, sigma_px, size)
         share = (weights * target.visible).sum().clamp_min(1e-6)
         total = torch.zeros((), device=self.device)
+        distances = []
         for start in range(0, len(images), micro_batch):
             part = slice(start, start + micro_batch)
             with autocast(self.device, self.precision):
@@ -111,9 +124,11 @@ class Learner:
             if self.sigmas is not None:
                 loss = loss + self.sigmas.penalty() * (len(raw) / len(images))
             if self.watch is not None:
-                self.watch.see(codec, raw.detach(), points[part], wanted.visible)
+                distances.append(self.watch.distances(codec, raw.detach(), points[part], wanted.visible))
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
+        for each in distances:  # now that the whole batch has fitted
+            self.watch.add(*each)  # type: ignore[union-attr]
         return total
 
     def state_dict(self) -> dict[str, Any]:
@@ -133,7 +148,10 @@ class Learner:
         self.num_steps = state["step"]
         self.net.load_state_dict(state["net"])
         self.ema.net.load_state_dict(state["ema"])
+        decays = [group["weight_decay"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):  # another plan's may differ
+            group["weight_decay"] = decay
         if self.sigmas is not None:
             self.sigmas.load_state_dict(state["sigmas"])
         if state["precision"] == self.precision:

@@ -8,6 +8,9 @@ from ceph_core.config import Config
 from ceph_core.training.feedback import Feedback
 from ceph_core.training.plan import EpochPlan
 
+_WORDS = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""How allocators and libraries say it that raise no error of their own."""
+
 
 class OutOfMemory(RuntimeError):
     """Not even one film fits, with its activations computed again."""
@@ -15,7 +18,7 @@ class OutOfMemory(RuntimeError):
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether a device, or the host's allocator, had no room."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _WORDS)
 
 
 def step_down(config: Config, todo: EpochPlan, feedback: Feedback, error: RuntimeError) -> tuple[Feedback, str]:

@@ -34,7 +34,8 @@ class Snapshot:
 class Snapshots:
     """Keeps `train.snapshots` files in a folder.
 
-    A run that was killed and goes on offers the same epochs again and ends with the same files.
+    A run that was killed offers the epochs after its last state again; what lies in the folder of those is kept, and they are
+    judged beside it, so that it may end with a neighbour of what an unstopped run keeps.
     """
 
     def __init__(self, folder: Path, config: Config) -> None:

@@ -61,6 +61,14 @@ def fitting_epochs(config: Config, cost: Mapping[Stage, FilmSeconds], data: Trai
     return low
 
 
+def ending_seconds(config: Config, cost: Mapping[Stage, FilmSeconds], data: TrainingData) -> float:
+    """What choosing among last weights, snapshots and their averages takes, each answering for the validation films in every view."""
+    networks = 1 + (1 + config.train.snapshots if config.train.snapshots > 1 else 0)
+    views = 1 + 4 * ("shift" in config.inference.tta) + 2 * ("scale" in config.inference.tta) + ("flip" in config.inference.tta)
+    films = networks * views * len(data.validation_ids) + (len(data.train_ids) if networks > 1 else 0)
+    return cost[config.schedule.stages[-1]].validation * films
+
+
 def with_epochs(config: Config, epochs: int) -> Config:
     """The configuration with another length of run."""
     return config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})

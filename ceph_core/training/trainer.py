@@ -5,6 +5,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from ceph_core.data.loader import Loader
 from ceph_core.errors import InputError
 from ceph_core.metrics import radial_errors_mm, summarize
 from ceph_core.training import checkpoint, feedback
+from ceph_core.training.curriculum import warms_up
 from ceph_core.training.device import num_workers, peak_memory_mb, pick_device, pick_precision, picks_compile, prepare
 from ceph_core.training.feedback import Seen
 from ceph_core.training.health import Health
 from ceph_core.training.health.monitor import Monitor, mean_shape_mre_mm
 from ceph_core.training.learned_sigma import LearnedSigmas
 from ceph_core.training.learner import Learner
-from ceph_core.training.out_of_memory import is_out_of_memory, step_down
+from ceph_core.training.out_of_memory import OutOfMemory, advice, is_out_of_memory, step_down
 from ceph_core.training.plan import EpochPlan, learning_rate, plan
 from ceph_core.training.progressive import largest_batch
 from ceph_core.training.result import EpochResult
@@ -153,8 +155,19 @@ class Training:
 
     def _answers(self, todo: EpochPlan, film_ids: tuple[str, ...]) -> Answers:
         sigma = torch.tensor(todo.sigma_px, device=self.device)
+        if self.learner.sigmas is not None:
+            sigma = sigma * self.learner.sigmas.factors().detach()
+        films, codec = self._films.at(todo.size), self._codec(todo.size)
         batch = max(todo.micro_batch, 4)  # keeps no activations, so that more films fit than in training
-        return answer(self.learner.ema.net, self._codec(todo.size), self._films.at(todo.size), film_ids, sigma, batch, self.precision)
+        while True:
+            try:
+                return answer(self.learner.ema.net, codec, films, film_ids, sigma, batch, self.precision)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if batch == 1:
+                    raise OutOfMemory(f"out of memory with one film of {todo.size} px in validation: {advice(self.config)}") from error
+            batch //= 2
 
     def errors_mm(self, answers: Answers, film_ids: tuple[str, ...]) -> NDArray[np.float64]:
         """(N, K) radial errors of answers on these films."""
@@ -237,7 +250,7 @@ class Training:
         self._feedback, told = step_down(self.config, todo, self._feedback, error)
         warnings.warn(told, stacklevel=2)
         error.__traceback__ = None  # it holds the activations that did not fit
-        self.learner.optimizer.zero_grad(set_to_none=True)
+        self.learner.forget_step()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         lighter = plan(self.config, epoch, self._feedback)
@@ -262,6 +275,9 @@ class Training:
         problems = []
         if changed:
             problems += _obstacles(path, saved, self.config, state["epoch"])
+            maps, wanted = len(state["net"]["maps.bias"]), len(self.learner.net.state_dict()["maps.bias"])
+            if maps != wanted:
+                problems.append(f"{path}: holds a network of {maps} maps, and these films need {wanted}; give its own data")
         elif saved != self.config:
             problems.append(
                 f"{path}: was trained with another configuration, so it cannot be resumed exactly: {difference(saved, self.config)}"
@@ -282,7 +298,10 @@ class Training:
         self.epoch = state["epoch"]
         self._monitor.load(state["history"])
         if same_films:
-            self._feedback = feedback.restored(self._feedback, state["feedback"])
+            begun = self._feedback
+            self._feedback = feedback.restored(begun, state["feedback"])
+            if saved.curriculum != self.config.curriculum:
+                self._feedback = replace(self._feedback, difficulty=begun.difficulty)
         self.learner.load_state_dict(state)
 
 
@@ -305,6 +324,8 @@ def _obstacles(path: Path, saved: Config, now: Config, epoch: int) -> list[str]:
         lines.append(
             f"{path}: heatmap.learned_sigma was {saved.heatmap.learned_sigma:g}; it can be changed but not begun or ended half-way"
         )
+    if saved.curriculum != now.curriculum and now.curriculum.difficulty == "loss" and not warms_up(now, epoch + 1):
+        lines.append(f"{path}: curriculum.difficulty loss needs its warm-up, which {epoch} epochs have left behind; take image or csv")
     if epoch >= now.train.epochs:
         lines.append(f"{path}: has had {epoch} epochs; train.epochs {now.train.epochs} leaves none, give more than {epoch}")
     return lines

@@ -13,8 +13,8 @@ class Watch:
         self._sums, self._counts = (torch.zeros(num_landmarks, dtype=torch.float64, device=device) for _ in range(2))
 
     @torch.no_grad()
-    def see(self, codec: HeatmapCodec, raw: Tensor, points: Tensor, visible: Tensor) -> None:
-        """One forward pass.
+    def distances(self, codec: HeatmapCodec, raw: Tensor, points: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums and counts (K,) of one forward pass, for `add`.
 
         Args:
             raw: (B, K, h, w) network output.
@@ -24,8 +24,12 @@ class Watch:
         found, _ = codec.decode(codec.activate(raw))
         long_side = max(raw.shape[-2:]) * codec.stride
         apart = torch.where(visible, (found - points).norm(dim=-1) / long_side, 0.0)
-        self._sums += apart.double().sum(0)
-        self._counts += visible.sum(0)
+        return apart.double().sum(0), visible.sum(0)
+
+    def add(self, sums: Tensor, counts: Tensor) -> None:
+        """Take a pass into account."""
+        self._sums += sums
+        self._counts += counts
 
     def errors(self) -> tuple[float, ...]:
         """(K,) mean distance, share of the input's long side; NaN for a landmark that was never visible."""

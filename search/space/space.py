@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config, apply, get
+from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config, apply, get, located
 from ceph_core.config.data import SIZE_STEP
 from ceph_core.errors import InputError
 from ceph_core.training.progressive import stage_batch, stage_size
@@ -102,7 +102,7 @@ class Space(Spec):
         config = apply(Config(), settings, "configuration")
         changed = [key for key in values if key in settings and as_written(get(config, key)) != values[key]]
         assert not changed, f"applied differs from sampled: {changed}"
-        return config
+        return located(config)
 
     def grid_sizes(self) -> set[int]:
         """Every image size (long side, px) that a trial may train at, smaller stages included."""

@@ -103,12 +103,13 @@ def test_a_column_says_what_is_hard(tmp_path: Path) -> None:
         ("film_id,difficulty\n000,1\n001,hard\n", "difficulty", r"film 001: 'hard' is no finite number"),
         ("film_id,difficulty\n000,1\n", "difficulty", "film 001: None is no finite number"),
         (None, "difficulty", "no such file"),
+        ("film_id,difficulty\n000,\udcff\n", "difficulty", "cannot be read as a CSV in UTF-8"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, text: str | None, column: str, said: str) -> None:
     path = tmp_path / "films.csv"
     if text is not None:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(text.encode("utf-8", errors="surrogateescape"))
     with pytest.raises(InputError, match=said):
         from_csv(csv_config(path, column), ("000", "001"))
 

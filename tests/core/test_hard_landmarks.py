@@ -74,6 +74,6 @@ def test_distances_are_measured_as_shares_of_the_long_side_over_visible_points()
     truth = torch.cat([points, torch.full((2, 1, 2), math.nan)], dim=1)
     visible = torch.tensor([[True, True, False], [True, False, False]])
     for film in range(2):
-        watch.see(codec, maps[film : film + 1], truth[film : film + 1], visible[film : film + 1])
+        watch.add(*watch.distances(codec, maps[film : film + 1], truth[film : film + 1], visible[film : film + 1]))
     found = watch.errors()
     assert found[:2] == pytest.approx((0.05, 0.1), abs=2e-4) and math.isnan(found[2])

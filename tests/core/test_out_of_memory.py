@@ -9,10 +9,13 @@ import pytest
 import torch
 from drawn_films import make, tiny
 
+from ceph_core.codec import HeatmapCodec
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
+from ceph_core.data.loader import Batch
 from ceph_core.geometry import Canvas
 from ceph_core.models import build, recompute
+from ceph_core.training import validate
 from ceph_core.training.learner import Learner
 from ceph_core.training.memory import estimate_memory_mb
 from ceph_core.training.out_of_memory import OutOfMemory, is_out_of_memory
@@ -44,13 +47,13 @@ def allocator_of(limit_mb: float) -> Iterator[None]:
 
 def limited(training: Training, limit_mb: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every forward pass of this training meets the limit."""
-    plain = training.learner._forward
+    plain = training.learner.net.forward
 
     def forward(images: torch.Tensor) -> torch.Tensor:
         with allocator_of(limit_mb):
             return plain(images)
 
-    monkeypatch.setattr(training.learner, "_forward", forward)
+    monkeypatch.setattr(training.learner.net, "forward", forward)
 
 
 def kept_mb(config: Config, films: int) -> float:
@@ -147,3 +150,54 @@ def test_the_estimate_knows_what_is_computed_again() -> None:
     weights = 9 * sum(weight.numel() for weight in build(tiny().model, 19).parameters()) * 4 / 2**20
     plain, again = estimate() - weights, estimate(train__checkpoint_activations=True) - weights
     assert 0.2 * plain < again < 0.8 * plain
+
+
+def test_the_network_is_not_compiled_while_it_is_computed_again() -> None:
+    learner = Learner(build(tiny().model, 3), tiny().train, CPU, "fp32")
+    learner._compiled_net = torch.nn.Identity()
+    learner.set_mode(frozen_norm=False, checkpoints=True)
+    assert learner._forward is learner.net
+    learner.set_mode(frozen_norm=False, checkpoints=False)
+    assert learner._forward is learner._compiled_net
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("where", ["moments", "unscaled"])
+def test_a_step_that_fails_after_its_gradients_can_be_taken_again(precision: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    learner = Learner(build(tiny().model, 3), tiny().train, CPU, precision)
+    learner.set_mode(False, False)
+    batch = Batch(torch.randint(0, 255, (4, 1, 64, 64), dtype=torch.uint8), torch.rand(4, 3, 2) * 60)
+    arguments = (batch, HeatmapCodec(4, "cross_entropy", 4.0), torch.full((3,), 4.0), torch.ones(3), 4, 1e-3)
+    with monkeypatch.context() as full:
+        if where == "moments":  # AdamW makes them one after the other
+
+            def half_made(*_: object, **__: object) -> None:
+                weight = next(learner.net.parameters())
+                learner.optimizer.state[weight] = {"step": torch.zeros(()), "exp_avg": torch.zeros_like(weight)}
+                raise torch.OutOfMemoryError("no room for exp_avg_sq")
+
+            full.setattr(learner.optimizer, "step", half_made)
+        else:
+            full.setattr(torch.nn.utils, "clip_grad_norm_", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("no room")))
+        with pytest.raises(torch.OutOfMemoryError):
+            learner.step(*arguments)
+    learner.forget_step()
+    assert torch.isfinite(learner.step(*arguments)) and learner.num_steps == 1
+
+
+def test_validation_takes_fewer_films_at_once_and_then_gives_advice(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    training, plain, seen = Training(tiny(train__epochs=1), data, device=CPU), validate.answer, []
+
+    def answer(*args: object) -> validate.Answers:
+        seen.append(args[-2])
+        if args[-2] > most:  # type: ignore[operator]
+            raise RuntimeError("CUDA error: out of memory")
+        return plain(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ceph_core.training.trainer.answer", answer)
+    most = 1
+    assert not next(training).diverged and seen == [4, 2, 1]
+    most = 0
+    with pytest.raises(OutOfMemory, match="one film of 64 px in validation"):
+        training.validate(data.validation_ids)

@@ -48,7 +48,7 @@ def test_the_best_are_kept_and_lie_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("killed_after", "goes_on_at"), [(6, 3), (10, 8), (12, 1)])
-def test_a_run_that_trains_epochs_again_ends_with_the_same(tmp_path: Path, killed_after: int, goes_on_at: int) -> None:
+def test_epochs_that_are_offered_again_change_nothing_here(tmp_path: Path, killed_after: int, goes_on_at: int) -> None:
     unstopped = offer(tmp_path / "one", range(1, 13))
     offer(tmp_path / "two", range(1, killed_after + 1))
     assert offer(tmp_path / "two", range(goes_on_at, 13)) == unstopped
@@ -106,3 +106,11 @@ def test_of_equals_the_simplest_is_best() -> None:
         Finalist(AVERAGED_ANSWERS, ({}, {}), (7, 9), 0.9),
     ]
     assert best(ways).name == AVERAGED_ANSWERS and best(ways[:2]).name == LAST
+
+
+def test_frozen_statistics_are_averaged_and_not_computed_anew(data: TrainingData) -> None:
+    config = tiny(model__norm="frozen")
+    weights = build(config.model, 3).state_dict()
+    films = data.open(64)
+    mixed = averaged_weights(config, 3, [weights, weights], films, films.rows(data.train_ids), CPU)
+    assert all(torch.equal(value, weights[name]) for name, value in mixed.items())

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from drawn_films import make
 
 from ceph_core import options as shared
 from ceph_core import single_run
 from ceph_core.__main__ import main
-from ceph_core.config import Config, Stage
+from ceph_core.config import Config, Stage, located
 from ceph_core.data.films import TrainingData
 from ceph_core.data.phantom import write
 from ceph_core.errors import InputError
@@ -26,6 +27,7 @@ from ceph_core.training import checkpoint
 from ceph_core.training.checkpoint import STATE_FILE
 from ceph_core.training.device import pick_device, pick_precision
 from ceph_core.training.learner import Learner
+from ceph_core.training.plan import plan
 from ceph_core.training.timing import FilmSeconds, film_seconds, fitting_epochs, full_epochs
 from ceph_core.training.trainer import Training
 
@@ -337,3 +339,42 @@ def test_snapshots_are_averaged_at_the_end(films: Path, tmp_path: Path, capsys: 
     assert all(f"{way}: validation MRE" in said.err for way in ("last weights", "averaged weights", "averaged answers"))
     assert len(list((tmp_path / "run" / "snapshots").iterdir())) == 2
     assert said.out.strip() in {str(tmp_path / "run" / folder) for folder in ("member", "ensemble")}
+
+
+def test_the_new_plan_s_curriculum_and_weight_decay_hold(films: Path, tmp_path: Path) -> None:
+    stage_1(films, tmp_path / "first")
+    stage = Stage1.of(tmp_path / "first")
+    assert stage.source is not None
+    data = single_run._open(stage.source)
+    path = tmp_path / "films.csv"
+    path.write_text("film_id,difficulty\n" + "".join(f"{film},{number}\n" for number, film in enumerate(data.train_ids)))
+    changes = {"train.epochs": 40, "train.weight_decay": 0.5, "curriculum.difficulty": "csv", "curriculum.csv": path}
+    config = shared.configure([], changes, stage.config)
+    training = Training(config, data, stage.state, changed=True)
+    assert len(plan(config, 3, training._feedback).film_ids) == 3
+    assert {group["weight_decay"] for group in training.learner.optimizer.param_groups} == {0.0, 0.5}
+    late = shared.configure([], {"train.epochs": 40, "curriculum.difficulty": "loss"}, stage.config)
+    with pytest.raises(InputError, match="needs its warm-up, which 2 epochs have left behind"):
+        Training(late, data, stage.state, changed=True)
+
+
+def test_a_checkpoint_that_does_not_say_its_films_needs_them_named(films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stage_1(films, tmp_path / "first")
+    (tmp_path / "first" / "plan.yaml").unlink()
+    assert main(["train", "--out", str(tmp_path / "second"), "--epochs", "4", "--resume", str(tmp_path / "first")]) == 2
+    assert "says which films it saw; name them with --data" in capsys.readouterr().err
+
+
+def test_a_checkpoint_of_other_landmarks_is_refused(films: Path, tmp_path: Path) -> None:
+    stage_1(films, tmp_path / "first")
+    stage = Stage1.of(tmp_path / "first")
+    with pytest.raises(InputError, match="holds a network of 76 maps, and these films need 12; give its own data"):
+        Training(shared.configure([], {"train.epochs": 4}, stage.config), make(tmp_path / "marks"), stage.state, changed=True)
+
+
+def test_paths_are_absolute_wherever_they_are_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = shared.configure(["curriculum.difficulty=csv", "curriculum.csv=films.csv", "model.pretrained=weights.pth"])
+    found = located(config)
+    assert (found.curriculum.csv, found.model.pretrained) == (tmp_path / "films.csv", str(tmp_path / "weights.pth"))
+    assert located(Config()) == Config()
