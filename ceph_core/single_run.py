@@ -33,6 +33,8 @@ TENSORBOARD_FOLDER, LOCK_FILE = "tensorboard", "run.lock"
 
 _MARGIN = 0.95
 """Share of the time left that the epochs may take by the measured price: machines have slow minutes."""
+_END_S = 3.0
+"""Kept for writing what was trained and for its shape file."""
 
 
 __all__ = ["Diverged", "Hopeless", "Interrupted", "OutOfMemory", "can_resume", "resume", "start"]
@@ -121,7 +123,7 @@ def _fitted(config: Config, data: TrainingData, end: float) -> Config:
     """As many epochs as fit until `end` (of the monotonic clock)."""
     began = time.monotonic()
     cost = measure(config, data)
-    left = (end - time.monotonic()) * _MARGIN - ending_seconds(config, cost, data)
+    left = (end - time.monotonic()) * _MARGIN - _END_S - ending_seconds(config, cost, data)
     epochs = fitting_epochs(config, cost, data, left)
     prices = ", ".join(f"{each.epoch(data):.1f} s" for each in cost.values())
     if epochs < 1:
