@@ -47,6 +47,17 @@ def source_of(args: argparse.Namespace, **more: Any) -> "SourceConfig":
         raise InputError(problems_of(error, "options")) from error
 
 
+def add_tta(parser: argparse.ArgumentParser) -> None:
+    """Declare the option that chooses views at test time; `inference.tta.parse` reads it."""
+    parser.add_argument(
+        "--tta",
+        default="manifest",
+        metavar="VIEWS",
+        help="test-time augmentation: flip, shift and scale, joined by commas; none; manifest: what the ensemble's says. Each view costs "
+        "a pass and the points are averaged; flip only if every member was trained with flips",
+    )
+
+
 def add_plan(parser: argparse.ArgumentParser) -> None:
     """Declare the options that make a training's configuration: a profile, the guide's own flags, and any knob."""
     parser.set_defaults(**PLAN)

@@ -26,13 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also say how well doubtful points are flagged, and what dropping or moving them does",
     )
-    parser.add_argument(
-        "--tta",
-        default="manifest",
-        metavar="VIEWS",
-        help="test-time augmentation: flip, shift and scale, joined by commas; none; manifest: what the ensemble's says. Each view costs "
-        "a pass and the points are averaged; flip only if every member was trained with flips",
-    )
+    options.add_tta(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 

@@ -5,6 +5,8 @@ import sys
 from collections import deque
 from pathlib import Path
 
+from ceph_core import options
+
 HELP = "find the landmarks of films; writes points.csv, points.json and <film>_overlay.png"
 
 
@@ -23,13 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="points that are unsure or that no anatomy allows: name them in a column, leave them out, or put them where the others say; "
         "needs shape.safetensors beside the model (default: flag where it is there)",
     )
-    parser.add_argument(
-        "--tta",
-        default="manifest",
-        metavar="VIEWS",
-        help="test-time augmentation: flip, shift and scale, joined by commas; none; manifest: what the ensemble's says. Each view costs "
-        "a pass and the points are averaged; flip only if every member was trained with flips",
-    )
+    options.add_tta(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
 
