@@ -216,11 +216,14 @@ class Training:
         weights = torch.tensor(todo.landmark_weights, device=self.device)
         self.learner.set_mode(todo.frozen_norm, todo.checkpoints)
         self.learner.watch = Watch(self._feedback.num_landmarks, self.device) if todo.watches_landmarks else None
+        nominal = torch.tensor(todo.sigma_px, device=self.device)
+        # Once a size: a copy to the device at every step would hold the step up.
+        by_size = {size: (self._codec(size), nominal * (size / todo.size)) for size in set(todo.step_sizes)}
         total = torch.zeros((), device=self.device)
         batches = self._loader.epoch(todo.step_sizes, epoch, todo.film_ids, todo.batch)
         for number, (size, batch) in enumerate(zip(todo.step_sizes, batches, strict=True), start=1):
             lr = learning_rate(self.config, epoch - 1 + number / todo.num_steps)
-            codec, sigma = self._codec(size), torch.tensor(todo.sigma_px, device=self.device) * (size / todo.size)
+            codec, sigma = by_size[size]
             while True:
                 try:
                     total += self.learner.step(batch, codec, sigma, weights, todo.micro_batch, lr)

@@ -2,13 +2,12 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from drawn_films import make, tiny
 
 from ceph_core import data as datasets
@@ -403,11 +402,3 @@ def compare_with_advised(config: Config, data: TrainingData) -> None:
     print(f"mean shape {shape_mm:.1f} mm; sigma 0.25 heatmap px: {collapsed.val.mre_mm:.1f} mm; as advised: {advised.val.mre_mm:.2f} mm")
     assert collapsed.val.mre_mm > shape_mm and {"vanishing-target", "collapse"} <= set(collapsed.health)
     assert advised.val.mre_mm < 0.5 * shape_mm and not {"vanishing-target", "collapse", "learnt-nothing"} & set(advised.health)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)

@@ -1,7 +1,5 @@
 """The estimate of memory, against what a backward pass really keeps."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from drawn_films import tiny
@@ -13,14 +11,6 @@ from ceph_core.models import build
 from ceph_core.training.memory import estimate_memory_mb
 
 CANVAS = Canvas(128, 96)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def kept_mb(stride: int, batch: int, loss: str) -> float:

@@ -1,7 +1,6 @@
 """A training: exact resume, honest losses, and learning that happens."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -351,11 +350,3 @@ def test_the_large_networks_train_an_epoch_at_512_px(name: str, tmp_path: Path) 
     print(f"{name}: {result.train_seconds / 3:.1f} s a film, peak {result.peak_memory_mb:.0f} MB")
     assert math.isfinite(result.train_loss) and math.isfinite(result.val.mre_mm)
     assert result.image_size == 512
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
