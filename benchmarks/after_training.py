@@ -55,6 +55,14 @@ def errors_mm(folder: Path, films: TrainingData) -> dict[str, float]:
     return found | _refined(films, config, _outputs(films, config, state["ema"], "none"))
 
 
+def own_reading(folder: Path, films: TrainingData) -> dict[str, float]:
+    """Validation MRE and SDR at 2 mm of one trained network, read with its own configuration's decoder and views."""
+    state = checkpoint.load(folder)
+    config = Config.model_validate(state["config"])
+    errors = _errors(films, config, _outputs(films, config, state["ema"], config.inference.tta).points_px)
+    return {"mre_mm": float(np.nanmean(errors)), "sdr_2mm": float(np.nanmean(errors <= 2.0) * 100)}
+
+
 def _ways(config: Config) -> Iterator[tuple[str, Config, str]]:
     soft = apply(config, {"heatmap.decoder": "soft_argmax", "heatmap.decoder_window": 2.0})
     yield "argmax decoder", apply(config, {"heatmap.decoder": "argmax"}), "none"
@@ -78,10 +86,14 @@ def _outputs(films: TrainingData, config: Config, weights: dict[str, torch.Tenso
 
 
 def _mre(films: TrainingData, config: Config, points_px: NDArray[np.float64]) -> float:
+    return float(np.nanmean(_errors(films, config, points_px)))
+
+
+def _errors(films: TrainingData, config: Config, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
     opened = films.open(config.data.image_size)
     rows = opened.rows(films.validation_ids)
     reference = np.where(np.isnan(points_px), np.nan, opened.landmarks_px[rows])  # a dropped point does not count
-    return float(np.nanmean(radial_errors_mm(points_px, reference, opened.spacing_mm[rows])))
+    return radial_errors_mm(points_px, reference, opened.spacing_mm[rows])
 
 
 def _refined(films: TrainingData, config: Config, outputs: MemberOutputs) -> dict[str, float]:

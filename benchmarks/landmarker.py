@@ -4,9 +4,9 @@ CEPH_DATA_ROOT=DIR python benchmarks/landmarker.py --spacing-mm 0.3 --peer-pytho
 
 DIR holds isbi2015/; --spacing-mm is for films that are not 1935 x 2400 px.  VENV is an environment of the peer's own, since it pins
 scipy: `python -m venv VENV && VENV/bin/pip install landmarker==0.4.1`.  Films whose radiograph test1 shows again are out of both
-trainings.  The peer's minutes are its training alone, ours hold reading films, choosing the number of epochs and validations too; wall
-minutes are those of each process from its start, for the peer with its predictions.  Both are scored here, by the same code on the same
-points.  Results are kept in .state/landmarker/, and what is there is not run again.
+trainings, and all others are in both: neither keeps any for validation.  The peer's minutes are its training alone, ours hold reading
+films and choosing the number of epochs too; wall minutes are those of each process from its start, for the peer with its predictions.
+Both are scored here, by the same code on the same points.  Results are kept in .state/landmarker/, and what is there is not run again.
 """
 
 import hashlib
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from ceph_core import data as datasets
 from ceph_core.config import Config, SourceConfig
+from ceph_core.config.profiles import profile_changes
 from ceph_core.data.films import TrainingData
 from ceph_core.data.phantom import write
 from ceph_core.data.records import CephRecord
@@ -39,11 +40,8 @@ from ceph_core.metrics import paired_test
 from ceph_core.training.feedback import Feedback
 from ceph_core.training.plan import plan
 
-OURS = (
-    "model.name=hrnet_w18_small", "model.head_stride=2", "heatmap.loss=cross_entropy", "heatmap.sigma_rel=0.007",
-    "augment.strength=1.0", "data.image_size=256", "train.batch_size=4", "train.lr=4e-3",
-)  # fmt: skip
-"""The baseline of spaces/sigma_aug.yaml's cpu profile."""
+OURS = tuple(f"{key}={value}" for key, value in profile_changes("cpu").items() if key != "train.epochs")
+"""The cpu profile; --minutes chooses the number of epochs."""
 
 THREADS = 2
 LOOK_S = 20
@@ -102,13 +100,14 @@ def main() -> None:
             films = Path(folder) / "films"
             write(films, seed=0, num_train=10, num_test=3)
             small = (*OURS, "data.image_size=64", "heatmap.sigma_rel=0.04")
-            compare(Namespace(**vars(args) | {"minutes": [0.4], "seeds": [0]}), SourceConfig(root=films), small, Path(folder) / "state")
+            source = SourceConfig(root=films, validation_share=0)
+            compare(Namespace(**vars(args) | {"minutes": [0.4], "seeds": [0]}), source, small, Path(folder) / "state")
         return
     if not args.peer_python:
         parser.error("--peer-python: the Python of an environment with landmarker is needed; pip install landmarker==0.4.1 into a new one")
     if "CEPH_DATA_ROOT" not in os.environ:
         parser.error("CEPH_DATA_ROOT must name the folder that holds isbi2015/")
-    source = SourceConfig(root=Path(os.environ["CEPH_DATA_ROOT"]).absolute() / "isbi2015", spacing_mm=args.spacing_mm)
+    source = SourceConfig(root=Path(os.environ["CEPH_DATA_ROOT"]).absolute() / "isbi2015", spacing_mm=args.spacing_mm, validation_share=0)
     compare(args, source, OURS, STATE / "landmarker")
 
 
@@ -142,7 +141,8 @@ def train_ours(task: Task, films: Films, state: Path) -> dict[str, Any]:
     place = task.place(state)
     shutil.rmtree(place, ignore_errors=True)  # a part of a run, whose clock is gone
     source = films.source
-    command = [sys.executable, "-m", "ceph_core", "train", "--data", source.root, "--minutes", task.minutes, "--out", place]
+    command = [sys.executable, "-m", "ceph_core", "train", "--data", source.root, "--validation-share", source.validation_share]
+    command += ["--minutes", task.minutes, "--out", place]
     command += ["--spacing-mm", source.spacing_mm] if source.spacing_mm else []
     command += [f"--set={setting}" for setting in (*task.settings, f"train.seed={task.seed}")]
     figures, _ = watched(command, {"PYTHONPATH": str(ROOT), "NO_ALBUMENTATIONS_UPDATE": "1"}, task.place(state, ".log"))

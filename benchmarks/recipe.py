@@ -3,6 +3,7 @@
 CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage screen      (32 runs, about an hour on two cores)
 CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage pairs       (five runs a technique)
 CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage score       (trains nothing: what is done after training)
+CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage whole       (whole recipes at 256 px, five runs each, half an hour)
 CEPH_DATA_ROOT=DIR python benchmarks/recipe.py --spacing-mm 0.3 --stage tables      (makes the tables of what has run)
 
 DIR holds isbi2015/.  Judged on held-out folds of the training films without those that test1 shows again; test1 is not looked at.
@@ -19,13 +20,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import after_training
 import torch
 from measuring import ROOT, STATE, Row, arguments, publish
 from screening import Design, Effect, paired
-from techniques import ALONE, BASE, TECHNIQUES, Technique
+from techniques import ALONE, BASE, TECHNIQUES, WHOLE, Technique
 
 from ceph_core import data as datasets
 from ceph_core.config import Config, SourceConfig, apply
@@ -67,7 +69,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per pixel of the films, unless they are 1935 x 2400 px")
     parser.add_argument(
-        "--stage", choices=("screen", "pairs", "score", "tables"), default="tables", help="what is run before the tables are made"
+        "--stage", choices=("screen", "pairs", "score", "whole", "tables"), default="tables", help="what is run before the tables are made"
     )
     parser.add_argument("--techniques", nargs="*", default=[], metavar="TEXT", help="pairs: only techniques whose name holds one of these")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="trainings at a time, of one thread each")
@@ -86,6 +88,8 @@ def main() -> None:
         _run(pair_jobs(_wanted(folder, args.techniques)), folder, args)
     elif args.stage == "score":
         _score(_films(args), folder)
+    elif args.stage == "whole":
+        _run(whole_jobs(), folder, args)
     _publish(folder, NUM_RUNS, TECHNIQUES, quick=False)
 
 
@@ -109,6 +113,13 @@ def pair_jobs(names: Sequence[str]) -> list[Job]:
         Job(f"pair-{_slug(name)}-{seed}", changes, seed % 5, seed, keeps=name == OFF)
         for seed in range(PAIRS)
         for name, changes in every.items()
+    ]
+
+
+def whole_jobs() -> list[Job]:
+    """Every whole recipe, by seed: seeds are folds in turn."""
+    return [
+        Job(f"whole-{_slug(name)}-{seed}", changes, seed % 5, seed, keeps=True) for seed in range(PAIRS) for name, changes in WHOLE.items()
     ]
 
 
@@ -160,6 +171,30 @@ def _scored(folder: Path) -> list[Row]:
     return rows
 
 
+def _compared(folder: Path) -> list[Row]:
+    """Whole recipes over the first of them, read with their own decoders and views."""
+    told: dict[str, dict[int, dict[str, Any]]] = {}
+    for name in WHOLE:
+        files = {seed: folder / f"whole-{_slug(name)}-{seed}.json" for seed in range(PAIRS)}
+        told[name] = {seed: json.loads(file.read_text(encoding="utf-8")) for seed, file in files.items() if file.exists()}
+    first = {seed: each["read"]["mre_mm"] for seed, each in told[next(iter(WHOLE))].items()}
+    rows: list[Row] = []
+    for name, by_seed in told.items():
+        errors = {seed: each["read"]["mre_mm"] for seed, each in by_seed.items()}
+        if len(errors.keys() & first.keys()) > 1:
+            effect = paired(errors, first)
+            rows.append(
+                {
+                    "recipe": name,
+                    "MRE, mm": f"{mean(errors.values()):.3f}",
+                    "SDR at 2 mm, %": f"{mean(each['read']['sdr_2mm'] for each in by_seed.values()):.1f}",
+                    "one pass, MRE, mm": f"{mean(each['mre_mm'] for each in by_seed.values()):.3f}",
+                    "% of MRE": "–" if errors == first else f"{effect.percent:+.1f} ± {effect.standard_error:.1f} ({len(errors)})",
+                }
+            )
+    return rows
+
+
 def _films(args: Namespace) -> TrainingData:
     root = os.environ.get("CEPH_DATA_ROOT")
     if root is None:
@@ -189,9 +224,10 @@ def _train(job: Job, films: TrainingData, folder: Path, quick: bool) -> None:
                 file=sys.stderr,
                 flush=True,
             )
+    told = {**asdict(job), "passes": passes, "curve": curve, "mre_mm": curve[-1]["val_mre_mm"], "sdr_2mm": curve[-1]["val_sdr_2mm"]}
     if job.keeps:
         training.save(own)
-    told = {**asdict(job), "passes": passes, "curve": curve, "mre_mm": curve[-1]["val_mre_mm"], "sdr_2mm": curve[-1]["val_sdr_2mm"]}
+        told["read"] = after_training.own_reading(own, data)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{job.name}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     training.close()
@@ -243,6 +279,8 @@ def _publish(folder: Path, num_runs: int, techniques: Mapping[str, Technique], q
     tables = {f"Training: {num_runs} runs in one design, then pairs of seeds; negative: better; ± one standard error": rows}
     if scored := _scored(folder):
         tables["After training: the same networks, read in another way"] = scored
+    if compared := _compared(folder):
+        tables["Whole recipes at 256 px, 100 epochs, in held-out folds, each with its own decoder and views"] = compared
     publish("recipe", tables, quick, PAGE)
 
 

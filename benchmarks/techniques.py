@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ceph_core.config.profiles import profile_changes
+
 BASE: dict[str, Any] = {
     "model.name": "hrnet_w18_small",
     "model.head_stride": 2,
@@ -70,3 +72,9 @@ ALONE: dict[str, Technique] = {
     "curriculum (by loss after a warm-up)": Technique({"curriculum.difficulty": "loss"}, "recommended"),
 }
 """Third levels, and what changes so much that it would hide all else in a design: measured only in pairs."""
+
+WHOLE: dict[str, Mapping[str, Any]] = {
+    "the guide's augmentation, batch 4": {"data.image_size": 256, "train.epochs": 100},
+    "the cpu profile": profile_changes("cpu"),
+}
+"""Whole recipes at the size and length that the cpu profile ships; the first is what the others are held against."""

@@ -17,11 +17,23 @@ _CHANGES: dict[Profile, dict[str, Any]] = {
         "model.head_stride": 2,
         "data.image_size": 256,
         "heatmap.loss": "cross_entropy",
+        "heatmap.decoder": "soft_argmax",
+        "heatmap.decoder_window": 2.0,
+        "augment.strength": 1.5,
+        "augment.elastic": 0.02,
+        "augment.gamma": 0.6,
+        "augment.cutout_p": 0.3,
+        "inference.tta": "scale",
         "train.epochs": 100,
-        "train.batch_size": 4,
+        "train.batch_size": 2,
         "train.lr": 4e-3,
     },
 }
+
+
+def profile_changes(name: Profile) -> dict[str, Any]:
+    """What a machine of this kind changes the defaults by, by dotted key."""
+    return dict(_CHANGES[name])
 
 
 def profile(name: Profile) -> Config:

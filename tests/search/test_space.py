@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ceph_core.config import get
+from ceph_core.config.profiles import profile_changes
 from ceph_core.errors import InputError
 from search.space import SCHEDULE, Knob, Space, load
 
@@ -105,6 +106,14 @@ def test_sigma_aug_is_the_space_that_was_promised() -> None:
     assert [knob.key for knob in full.knobs] == [knob.key for knob in small.knobs]
     config = small.configure(small.baseline, seed=0)
     assert config.heatmap.sigma_rel * config.data.image_size / config.model.head_stride >= 0.8
+
+
+def test_the_small_space_searches_around_the_cpu_profile() -> None:
+    """What both hold is the same; a trial is shorter, and what is searched has its own range."""
+    small = load(SHIPPED[-1], "cpu")
+    measured = {key: value for key, value in profile_changes("cpu").items() if key in small.fixed and key != "train.epochs"}
+    assert measured.keys() > {"heatmap.loss", "heatmap.decoder", "inference.tta", "model.head_stride", "train.lr"}
+    assert {key: small.fixed[key] for key in measured} == measured
 
 
 def test_numbers_are_numbers_and_words_are_words(tmp_path: Path) -> None:
