@@ -32,6 +32,9 @@ class TrainConfig(Frozen):
     compile: bool | Literal["auto"] = Field(
         "auto", description="torch.compile the network; auto: on a GPU, in runs of at least 20,000 steps a film size; never on a CPU"
     )
+    cuda_graphs: bool = Field(
+        True, description="on a GPU, launch each step as one CUDA graph (not in fp16, nor while activations are checkpointed)"
+    )
     validations: int = Field(
         50, ge=1, le=10_000, description="validations of a run, spread evenly over its epochs; rungs and the last epoch have theirs besides"
     )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+import threadpoolctl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -101,6 +102,7 @@ def _context() -> multiprocessing.context.ForkServerContext:
 
 def _begin_worker(_: int) -> None:
     cv2.setNumThreads(1)
+    threadpoolctl.threadpool_limits(1)  # or an elastic film's small matrices would wake a thread a core, in every worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; what it means the trainer decides
 
 

@@ -24,11 +24,20 @@ class Ema:
         self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
         self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
 
+    def weight(self, step: int) -> float:
+        """How far the averages move towards the network after its optimizer step number `step` (from 1)."""
+        return 1 - min(self.decay, (1 + step) / (10 + step))
+
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Move towards the network after its optimizer step number `step` (from 1)."""
-        weight = 1 - min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_([own for own, _ in self._floats], [followed for _, followed in self._floats], weight)
+    def update(self, weight: float | torch.Tensor) -> None:
+        """Move towards the network by this share of the way; a tensor's value may be another each time a recorded step runs."""
+        own, followed = map(list, zip(*self._floats, strict=True))
+        if isinstance(weight, torch.Tensor):
+            apart = torch._foreach_sub(followed, own)
+            torch._foreach_mul_(apart, weight)
+            torch._foreach_add_(own, apart)
+        else:
+            torch._foreach_lerp_(own, followed, weight)
         if self._counters:  # group norms count nothing
             torch._foreach_copy_([own for own, _ in self._counters], [followed for _, followed in self._counters])
 

@@ -14,6 +14,7 @@ from ceph_core.models import freeze_norms, recompute
 from ceph_core.training.device import autocast
 from ceph_core.training.ema import Ema
 from ceph_core.training.learned_sigma import LearnedSigmas
+from ceph_core.training.step_graphs import StepGraphs
 from ceph_core.training.watch import Watch
 
 
@@ -27,6 +28,7 @@ class Learner:
         precision: fp32, bf16 or fp16; the last with a scaled loss, whatever the device.
         compiled: whether torch compiles the network.
         sigmas: learned factors on sigma, if they are.
+        graphs: what records steps and replays them, if they are.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Learner:
         precision: str,
         compiled: bool = False,
         sigmas: LearnedSigmas | None = None,
+        graphs: StepGraphs | None = None,
     ) -> None:
         self.device, self.precision = device, precision
         self._format = torch.channels_last if train.channels_last else torch.contiguous_format
@@ -47,7 +50,9 @@ class Learner:
         groups = param_groups_weight_decay(self.net, train.weight_decay)
         if self.sigmas is not None:
             groups.append({"params": list(self.sigmas.parameters()), "weight_decay": 0.0})
-        self.optimizer = torch.optim.AdamW(groups, lr=train.lr, weight_decay=train.weight_decay, fused=True)
+        self.graphs = graphs
+        self._capturable = graphs is not None and device.type == "cuda"
+        self.optimizer = torch.optim.AdamW(groups, lr=train.lr, weight_decay=train.weight_decay, fused=True, capturable=self._capturable)
         self.scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")
         self.num_steps = 0
         self.watch: Watch | None = None
@@ -56,9 +61,11 @@ class Learner:
         # Static shapes: a run has few (stages, and the last batch of an epoch), and convolutions of unknown size compile badly.
         self._compiled_net = torch.compile(self.net, dynamic=False) if compiled else self.net
         self._forward = self._compiled_net
+        self._mode = (False, False)
 
     def set_mode(self, frozen_norm: bool, checkpoints: bool) -> None:
         """Training mode; batch norms keep their statistics, and activations are computed again, as told."""
+        self._mode = (frozen_norm, checkpoints)
         self.net.train()
         if frozen_norm:
             freeze_norms(self.net)
@@ -69,6 +76,8 @@ class Learner:
     def forget_step(self) -> None:
         """Leave a step that ran out of memory as if it had not begun: gradients, half-made moments and the scaler's stage go."""
         self.optimizer.zero_grad(set_to_none=True)
+        if self.graphs is not None:
+            self.graphs.forget()
         for weight in [weight for weight, moments in self.optimizer.state.items() if "exp_avg_sq" not in moments]:
             del self.optimizer.state[weight]
         scale = self.scaler.state_dict()
@@ -79,9 +88,31 @@ class Learner:
         """One optimizer step; fp16 skips it by itself if a gradient overflowed.
 
         Returns:
-            The batch's loss, a scalar that stays on the device: no step waits for a number.
+            The batch's loss, a scalar that stays on the device, good until the next step: no step waits for a number.
         """
-        loss = self.accumulate(batch, codec, sigma_px, weights, micro_batch)
+
+        def work(tensors: tuple[Tensor, ...], numbers: tuple[Any, ...]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+            images, points, sigma, weights = tensors
+            self.optimizer.zero_grad(set_to_none=True)  # a recording that failed has left some
+            found = self._gradients(Batch(images, points), codec, sigma, weights, micro_batch)
+            self._descend(*numbers)
+            return found
+
+        tensors, numbers = (batch.images, batch.points, sigma_px, weights), (lr, self.ema.weight(self.num_steps + 1))
+        frozen_norm, checkpoints = self._mode
+        if self.graphs is None or checkpoints:  # what computes twice cannot be recorded
+            loss, distances = work(tensors, numbers)
+        else:
+            shape = (batch.images.shape, codec, micro_batch, frozen_norm, self.watch is None)
+            loss, distances = self.graphs.run(shape, tensors, numbers, work)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr  # where a recording has left its own
+        self._look(distances)
+        self.num_steps += 1
+        return loss
+
+    def _descend(self, lr: float | Tensor, ema_weight: float | Tensor) -> None:
+        """Move the weights by the gradient there is, which goes, and the averaged ones towards them."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.scaler.unscale_(self.optimizer)
@@ -89,9 +120,7 @@ class Learner:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
-        self.num_steps += 1
-        self.ema.update(self.num_steps)
-        return loss
+        self.ema.update(ema_weight)
 
     def accumulate(self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int) -> Tensor:
         """Add the gradient of the batch's loss, `micro_batch` films at a time.
@@ -106,6 +135,18 @@ class Learner:
             weights: (K,) of the landmarks.
             micro_batch: films on the device at once.
         """
+        loss, distances = self._gradients(batch, codec, sigma_px, weights, micro_batch)
+        self._look(distances)
+        return loss
+
+    def _look(self, distances: list[tuple[Tensor, Tensor]]) -> None:
+        for each in distances:  # now that the whole batch has fitted
+            self.watch.add(*each)  # type: ignore[union-attr]
+
+    def _gradients(
+        self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Loss, and each pass's distances if they are watched."""
         images = batch.images.to(self.device, non_blocking=True)
         points = batch.points.to(self.device, non_blocking=True)
         size = (images.shape[-2], images.shape[-1])
@@ -127,9 +168,7 @@ class Learner:
                 distances.append(self.watch.distances(codec, raw.detach(), points[part], wanted.visible))
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        for each in distances:  # now that the whole batch has fitted
-            self.watch.add(*each)  # type: ignore[union-attr]
-        return total
+        return total, distances
 
     def state_dict(self) -> dict[str, Any]:
         """Everything above, for a checkpoint."""
@@ -150,8 +189,8 @@ class Learner:
         self.ema.net.load_state_dict(state["ema"])
         decays = [group["weight_decay"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
-        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):  # another plan's may differ
-            group["weight_decay"] = decay
+        for group, decay in zip(self.optimizer.param_groups, decays, strict=True):  # another plan's or device's may differ
+            group |= {"weight_decay": decay, "capturable": self._capturable}
         if self.sigmas is not None:
             self.sigmas.load_state_dict(state["sigmas"])
         if state["precision"] == self.precision:

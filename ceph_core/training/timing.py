@@ -15,10 +15,11 @@ from ceph_core.data.films import TrainingData
 from ceph_core.data.loader import Batch
 from ceph_core.data.splits import Splits
 from ceph_core.geometry import Canvas
-from ceph_core.training.device import pick_precision
+from ceph_core.training.device import pick_precision, picks_graphs
 from ceph_core.training.learner import Learner
 from ceph_core.training.plan import is_validated, relative_cost
 from ceph_core.training.progressive import stage_alone, stage_at, stage_size
+from ceph_core.training.step_graphs import StepGraphs
 from ceph_core.training.trainer import Training
 
 _TRIED_BATCHES, _TRIED_VALIDATION = 2, 8
@@ -80,16 +81,18 @@ def full_epochs(config: Config, after_epoch: int = 0) -> float:
 
 
 def film_seconds(config: Config, canvas: Canvas, num_landmarks: int, device: torch.device) -> float:
-    """Seconds a film of the second of two optimizer steps on made-up films; a CPU, whose time grows with the films, tries only two."""
+    """Seconds a film of an optimizer step on made-up films, after those that warm up; a CPU, whose time grows with the films, tries two."""
     batch = config.train.batch_size if device.type == "cuda" else min(config.train.batch_size, 2)
     net = models.build(config.model.model_copy(update={"pretrained": False}), num_landmarks).train()
-    learner = Learner(net, config.train, device, pick_precision(config.train, device))
+    precision = pick_precision(config.train, device)
+    graphs = StepGraphs(device) if picks_graphs(config.train, device, precision) else None
+    learner = Learner(net, config.train, device, precision, graphs=graphs)
     codec = codec_for(config, config.data.image_size)
     sigma, weights = torch.full((num_landmarks,), codec.sigma_px, device=device), torch.ones(num_landmarks, device=device)
     images = torch.randint(0, 256, (batch, 1, canvas.height, canvas.width), dtype=torch.uint8)
     films = Batch(images, torch.rand(batch, num_landmarks, 2) * canvas.width)
     took = 0.0
-    for _ in range(2):
+    for _ in range(2 if graphs is None else 3):  # the second is recorded
         started = time.perf_counter()
         float(learner.step(films, codec, sigma, weights, min(config.train.micro_batch or batch, batch), config.train.lr))
         if device.type == "cuda":

@@ -23,7 +23,7 @@ from ceph_core.errors import InputError
 from ceph_core.metrics import radial_errors_mm, summarize
 from ceph_core.training import checkpoint, feedback
 from ceph_core.training.curriculum import warms_up
-from ceph_core.training.device import num_workers, peak_memory_mb, pick_device, pick_precision, picks_compile, prepare
+from ceph_core.training.device import num_workers, peak_memory_mb, pick_device, pick_precision, picks_compile, picks_graphs, prepare
 from ceph_core.training.feedback import Seen
 from ceph_core.training.health import Health
 from ceph_core.training.health.monitor import Monitor, mean_shape_mre_mm
@@ -34,6 +34,7 @@ from ceph_core.training.plan import EpochPlan, learning_rate, plan
 from ceph_core.training.progressive import largest_batch
 from ceph_core.training.result import EpochResult
 from ceph_core.training.snapshots import Snapshots
+from ceph_core.training.step_graphs import StepGraphs
 from ceph_core.training.validate import Answers, answer
 from ceph_core.training.watch import Watch
 from ceph_core.transforms import Augment
@@ -88,7 +89,8 @@ class Training:
         self._compiled = picks_compile(config, len(data.train_ids), self.device)
         net = models.build(model, len(data.dataset.protocol))
         sigmas = LearnedSigmas(len(data.dataset.protocol), config.heatmap.learned_sigma) if config.heatmap.learned_sigma else None
-        self.learner = Learner(net, config.train, self.device, self.precision, self._compiled, sigmas)
+        graphs = StepGraphs(self.device) if picks_graphs(config.train, self.device, self.precision) else None
+        self.learner = Learner(net, config.train, self.device, self.precision, self._compiled, sigmas, graphs)
         if resume is not None:
             self._load(resume, changed)
         self._films = OpenFilms(data)

@@ -25,7 +25,7 @@ def test_the_decay_rises_to_its_limit() -> None:
     ema, expected = Ema(followed, 0.9), followed[0].weight.detach().clone()
     for step, decay in ((1, 2 / 11), (2, 3 / 12), (10, 11 / 20), (80, 0.9), (10_000, 0.9)):
         change(followed, 0.5)
-        ema.update(step)
+        ema.update(ema.weight(step))
         expected = decay * expected + (1 - decay) * followed[0].weight.detach()
         assert torch.allclose(ema.net[0].weight, expected)  # type: ignore[index]
 
@@ -35,7 +35,7 @@ def test_statistics_are_averaged_and_counters_copied() -> None:
     ema = Ema(followed, 0.9)
     before = ema.net.state_dict()["1.running_mean"].clone()
     change(followed, 3.0)
-    ema.update(100)
+    ema.update(ema.weight(100))
     state, now = ema.net.state_dict(), followed.state_dict()
     assert torch.allclose(state["1.running_mean"], 0.9 * before + 0.1 * now["1.running_mean"])
     assert state["1.num_batches_tracked"] == now["1.num_batches_tracked"] == 1
@@ -46,7 +46,7 @@ def test_no_decay_keeps_the_raw_weights() -> None:
     ema = Ema(followed, 0.0)
     for step in (1, 2, 50):
         change(followed, 0.1)
-        ema.update(step)
+        ema.update(ema.weight(step))
     assert all(torch.equal(own, raw) for own, raw in zip(ema.net.state_dict().values(), followed.state_dict().values(), strict=True))
 
 
@@ -54,7 +54,7 @@ def test_a_restored_network_is_still_followed() -> None:
     followed = net()
     ema = Ema(followed, 0.0)
     followed.load_state_dict({name: value + 1 for name, value in followed.state_dict().items()})
-    ema.update(1)
+    ema.update(ema.weight(1))
     assert torch.equal(ema.net.state_dict()["0.weight"], followed.state_dict()["0.weight"])
 
 

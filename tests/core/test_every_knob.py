@@ -19,7 +19,7 @@ from ceph_core.data.loader import Batch
 from ceph_core.inference.tta import common_of
 from ceph_core.models import build, recomputed_parts
 from ceph_core.training import feedback
-from ceph_core.training.device import num_workers, picks_compile
+from ceph_core.training.device import num_workers, picks_compile, picks_graphs
 from ceph_core.training.hard_landmarks import running
 from ceph_core.training.health import stops_for
 from ceph_core.training.plan import EpochPlan, learning_rate, plan
@@ -180,6 +180,7 @@ ROWS: dict[str, Row] = {
         False, training(lambda made: made.learner.net.backbone.conv2.weight.is_contiguous())
     ),
     "train.compile": Row(True, lambda config, data: picks_compile(config, len(data.train_ids), CPU)),
+    "train.cuda_graphs": Row(False, lambda config, _: picks_graphs(config.train, torch.device("cuda"), "bf16")),
     "train.validations": Row(1, over_epochs(lambda each: each.validates)),
     "train.snapshots": Row(3, snapshots),
     "train.workers": Row(2, lambda config, _: num_workers(config.train, CPU)),
