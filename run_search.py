@@ -44,7 +44,17 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: results/<space>-<date>-<time>)")
     made.add_argument(
-        "--resume", type=Path, metavar="RUN", help="go on with an interrupted run; its own plan holds, only --address is taken beside it"
+        "--resume", type=Path, metavar="RUN",
+        help="go on with an interrupted run by its own plan; beside it only --address, and --trials or --hours, counted from the run's "
+        "beginning, which extend it, also when it has finished",
+    )  # fmt: skip
+    made.add_argument(
+        "--warm-start",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="earlier runs on the same films whose trials teach the sampler",
     )
     made.add_argument("--address", metavar="auto|HOST:PORT", help="join a Ray cluster (default: start one on this machine)")
     made.add_argument(
@@ -76,7 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.resume is not None:
             _only_with_resume(args)
             run_dir = args.resume.absolute()
-            return finish(lambda: driver.resume(run_dir, args.address, view), run_dir)
+            more = None if args.trials is None and args.hours is None else driver.Extension(args.trials, args.hours)
+            return finish(lambda: driver.resume(run_dir, args.address, view, extension=more), run_dir)
         options = _options(args, argv)
         if args.dry_run:
             driver.dry_run(options, view)
@@ -101,9 +112,10 @@ def _options(args: argparse.Namespace, argv: Sequence[str] | None) -> "RunOption
     problems: list[str] = []
     if args.space is None:
         raise InputError("--space: missing; give a space file, e.g. spaces/sigma_aug.yaml (or --resume RUN)")
-    for name, value in (("--trials", args.trials), ("--hours", args.hours)):
-        if value is not None and value <= 0:
-            problems.append(f"{name}: must be above 0, got {value}")
+    try:
+        _above_zero(args)
+    except InputError as error:
+        problems += error.problems
     try:
         source = SourceConfig(
             format=args.format, root=args.data.absolute() if args.data else None, spacing_mm=args.spacing_mm, annotator=args.annotator
@@ -131,14 +143,26 @@ def _options(args: argparse.Namespace, argv: Sequence[str] | None) -> "RunOption
     command = ["python", "run_search.py", *(argv if argv is not None else sys.argv[1:])]
     if "--seed" not in command:
         command += ["--seed", str(loaded.sampler.seed)]
-    return driver.RunOptions(loaded, source, loaded.sampler.seed, loaded.budget.hours, args.address, command, [*notes, *loaded.warnings])
+    return driver.RunOptions(
+        loaded, source, loaded.sampler.seed, loaded.budget.hours, args.address, command, [*notes, *loaded.warnings], tuple(args.warm_start)
+    )
+
+
+def _above_zero(args: argparse.Namespace) -> None:
+    from ceph_core.errors import InputError
+
+    given = (("--trials", args.trials), ("--hours", args.hours))
+    problems = [f"{name}: must be above 0, got {value}" for name, value in given if value is not None and value <= 0]
+    if problems:
+        raise InputError(problems)
 
 
 def _only_with_resume(args: argparse.Namespace) -> None:
     """Refuse options that a resumed run would have to ignore."""
     from ceph_core.errors import InputError
 
-    allowed = {"resume", "address"}
+    _above_zero(args)
+    allowed = {"resume", "address", "trials", "hours"}
     defaults = vars(parser().parse_args([]))
     given = [key for key, value in vars(args).items() if key not in allowed and value != defaults[key]]
     if given:

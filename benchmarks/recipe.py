@@ -40,6 +40,7 @@ PAGE = ROOT / "docs" / "recipe.md"
 PAIRS = 5
 SCREENING, PAIRED, NOTHING = "screening, % of MRE", "pairs, % of MRE", "–"
 NUM_RUNS, EPOCHS = 32, 60
+PAIRS_FILE = RESULTS / "recipe_pairs.json"
 OFF = "off"
 
 
@@ -134,7 +135,7 @@ def _wanted(folder: Path, texts: Sequence[str]) -> list[str]:
 
 def _run(jobs: Sequence[Job], folder: Path, args: Namespace) -> None:
     """Those that have not run yet, a few at a time, a process each: two of one thread train half as many films again as one of two."""
-    left = [job for job in jobs if not (folder / f"{job.name}.json").exists()]
+    left = [job for job in jobs if not (folder / f"{job.name}.json").exists() and job.name not in _pairs_before()]
     print(f"{len(jobs) - len(left)} of {len(jobs)} trainings are there", file=sys.stderr, flush=True)
 
     def one(job: Job) -> None:
@@ -252,12 +253,23 @@ def _paired(folder: Path, techniques: Mapping[str, Technique]) -> dict[str, tupl
     """Effect and number of pairs of every technique that was run in pairs."""
 
     def errors(name: str) -> dict[int, float]:
-        files = {seed: folder / f"pair-{_slug(name)}-{seed}.json" for seed in range(PAIRS)}
-        return {seed: _capped(json.loads(file.read_text(encoding="utf-8"))["mre_mm"]) for seed, file in files.items() if file.exists()}
+        names = {seed: f"pair-{_slug(name)}-{seed}" for seed in range(PAIRS)}
+        return {seed: _capped(known[job]) for seed, job in names.items() if job in known}
 
+    known = {**_pairs_before(), **_pairs_of(folder)}
     off = errors(OFF)
     found = {name: errors(name) for name in techniques}
     return {name: (paired(on, off), len(on.keys() & off.keys())) for name, on in found.items() if len(on.keys() & off.keys()) > 1}
+
+
+def _pairs_of(folder: Path) -> dict[str, float]:
+    """Validation MRE, mm, of every run of a pair that this machine has done."""
+    return {file.stem: json.loads(file.read_text(encoding="utf-8"))["mre_mm"] for file in sorted(folder.glob("pair-*.json"))}
+
+
+def _pairs_before() -> dict[str, float]:
+    """The same of what was published: half-done pairs go on elsewhere."""
+    return json.loads(PAIRS_FILE.read_text(encoding="utf-8")) if PAIRS_FILE.exists() else {}
 
 
 def _publish(folder: Path, num_runs: int, techniques: Mapping[str, Technique], quick: bool) -> None:
@@ -273,7 +285,7 @@ def _publish(folder: Path, num_runs: int, techniques: Mapping[str, Technique], q
                 "the guide or its source says": technique.claim,
                 SCREENING: NOTHING if screen is None else f"{screen.percent:+.1f} ± {screen.standard_error:.1f}",
                 PAIRED: NOTHING if pair is None else f"{pair.percent:+.1f} ± {pair.standard_error:.1f} ({count})",
-                "verdict": _verdict(screen, pair),
+                "verdict": _verdict(screen, pair) if pair is None or count == PAIRS else f"{PAIRS - count} pairs to go",
             }
         )
     title = f"Training: {num_runs} runs in one design, then pairs of seeds; negative: better; ± one standard error"
@@ -286,6 +298,8 @@ def _publish(folder: Path, num_runs: int, techniques: Mapping[str, Technique], q
     if compared := _compared(folder):
         tables["Whole recipes at 256 px, 100 epochs, in held-out folds, each with its own decoder and views"] = compared
     publish("recipe", tables, quick, PAGE)
+    if not quick:
+        PAIRS_FILE.write_text(json.dumps({**_pairs_before(), **_pairs_of(folder)}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _rows_before(published: Sequence[Row], rows: Sequence[Row]) -> list[Row]:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -18,11 +19,11 @@ from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.errors import InputError
 from ceph_core.training import feedback
-from search import dryrun, report
+from search import dryrun, report, warm_start
 from search.execution import Execution
 from search.film_tables import write_split_table
 from search.live import LiveView
-from search.records import Ledger, create, load, open_for_resume, refuse_if_in_use
+from search.records import Ledger, Run, create, load, open_for_resume, refuse_if_in_use, write_earlier
 from search.space import Space
 from search.tune import cluster as ray_cluster
 
@@ -41,6 +42,7 @@ class RunOptions:
         address: of a Ray cluster; None: start one here.
         command: that repeats the run.
         notes: said at the start.
+        warm_start: earlier runs whose trials teach the sampler.
     """
 
     space: Space
@@ -50,6 +52,15 @@ class RunOptions:
     address: str | None
     command: list[str]
     notes: list[str] = field(default_factory=list)
+    warm_start: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extension:
+    """More of a run: trials in all, and hours from its very beginning; None: as planned before."""
+
+    trials: int | None = None
+    hours: float | None = None
 
 
 def open_data(source: SourceConfig, space: Space) -> TrainingData:
@@ -86,7 +97,10 @@ def dry_run(options: RunOptions, view: LiveView) -> None:
     """Check everything a start would, show the plan and the estimates, and leave nothing behind."""
     for line in options.notes:
         view.say(line)
-    dryrun.show(options.space, open_data(options.source, options.space), view)
+    data = open_data(options.source, options.space)
+    for line in warm_start.read(options.warm_start, options.space, dataset_fingerprint(data.dataset, data.cache_dir)).notes:
+        view.say(line)
+    dryrun.show(options.space, data, view)
 
 
 def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
@@ -101,7 +115,9 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
         view.say(line)
     view.say(f"reading the films of {options.source.root}" if options.source.root else "no --data: cephalograms are drawn")
     data = open_data(options.source, options.space)
-    for line in data.splits.notes:
+    fingerprint = dataset_fingerprint(data.dataset, data.cache_dir)
+    warm = warm_start.read(options.warm_start, options.space, fingerprint)
+    for line in (*data.splits.notes, *warm.notes):
         view.say(line)
     plan = {
         "command": options.command,
@@ -113,10 +129,11 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
             "name": data.dataset.name,
             "root": str(data.dataset.root),
             "protocol": data.dataset.protocol.name,
-            "fingerprint": dataset_fingerprint(data.dataset, data.cache_dir),
+            "fingerprint": fingerprint,
             "films": {name: len(data.splits.ids(name)) for name in ("train", "validation", "test", "double")},
         },
         "space": options.space.to_dict(),
+        "warm_start": [str(run) for run in options.warm_start],
         "versions": {"python": platform.python_version(), "ceph-search": __version__, **{name: version(name) for name in _PACKAGES}},
         "commit": _commit(),
     }
@@ -126,6 +143,7 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
         workers = cluster.places(options.space.resources)
         run = create(run_dir, plan)
         write_split_table(run, data)
+        write_earlier(run, warm.trials)
         with Ledger(run.path) as ledger:
             spent_s = time.monotonic() - began
             return Execution(run, options.space, options.seed, options.hours, data, cluster, workers, view, spent_s, ledger).go()
@@ -133,15 +151,18 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
         ray_cluster.disconnect()
 
 
-def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool = True) -> Path:
+def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool = True, extension: Extension | None = None) -> Path:
     """Go on with a run that was interrupted or killed; without `searching`, with its promotion at once.
 
+    Args:
+        extension: more trials or hours, also for a run that has finished: it searches on, promotes again and has a new ensemble.
+
     Raises:
-        InputError: the folder is no run, its films have changed, or another driver runs in it.
+        InputError: the folder is no run, its films have changed, another driver runs in it, or the extension extends nothing.
     """
     run = open_for_resume(run_dir)
     before = load(run_dir)
-    if before.status == "finished":
+    if before.status == "finished" and extension is None:
         view.say(f"{run_dir}: finished before; nothing is left to do but the report")
         return report.build(run_dir)
     plan = before.plan
@@ -153,6 +174,8 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
         source = SourceConfig.model_validate(plan["source"])
     except ValidationError as error:
         raise InputError(problems_of(error, f"{run.plan_path}: source")) from error
+    if extension is not None:
+        space, plan = _extended(space, before, extension)
     options = RunOptions(space, source, plan["seed"], plan.get("hours"), address or plan.get("address"), plan.get("command", []))
     with Ledger(run.path) as ledger:  # first of all: nothing is touched while another driver lives
         data = open_data(options.source, space)
@@ -166,10 +189,37 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
         try:
             workers = cluster.places(space.resources)
             write_split_table(run, data)
+            if extension is not None:
+                ledger.append_extended(space.budget.trials, options.hours)
+                run.write_plan(plan)
             execution = Execution(run, space, options.seed, options.hours, data, cluster, workers, view, before.seconds, ledger)
             return execution.go(searching)
         finally:
             ray_cluster.disconnect()
+
+
+def _extended(space: Space, before: Run, extension: Extension) -> tuple[Space, dict[str, Any]]:
+    """The space and plan with a larger budget.
+
+    Raises:
+        InputError: the run has had as much already.
+    """
+    run, plan = before.folder.path, before.plan
+    searched = before.trials[before.trials["role"] == "search"] if len(before.trials) else before.trials
+    trials = extension.trials if extension.trials is not None else max(space.budget.trials, 100_000 if extension.hours is not None else 0)
+    hours = extension.hours if extension.hours is not None else plan.get("hours")
+    problems = []
+    if extension.trials is not None and extension.trials <= len(searched):
+        problems.append(
+            f"--resume {run}: --trials {extension.trials}: the run has {len(searched)} trials already; trials count from its beginning"
+        )
+    if hours is not None and hours * 3600 <= before.seconds:
+        given = f"--hours {extension.hours:g}" if extension.hours is not None else f"its {hours:g} hours, which stay without --hours"
+        problems.append(f"--resume {run}: {given}: the run has taken {before.seconds / 3600:.2f} h already; hours count from its beginning")
+    if problems:
+        raise InputError(problems)
+    larger = space.model_copy(update={"budget": space.budget.model_copy(update={"trials": trials, "hours": hours})})
+    return larger, {**plan, "hours": hours, "space": larger.to_dict()}
 
 
 def _commit() -> str | None:

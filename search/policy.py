@@ -16,8 +16,9 @@ from ceph_core.config import Config
 from ceph_core.errors import InputError
 from ceph_core.training.health import names_in, stops_for
 from search.cost import EpochCost, Timetable, makespan_s
-from search.history import Kind, Outcome
-from search.records import Event, Ledger, histories, past_trials
+from search.history import Kind, Outcome, Trial
+from search.records import Event, Journal, histories, past_trials
+from search.room import Room
 from search.rungs import Action, Rungs
 from search.sampler import Sampler
 from search.space import Space
@@ -74,6 +75,7 @@ class Policy:
         timetable: of the whole run.
         elapsed_s: seconds the run has lived; of this driver and those before.
         observers: told of every new event, in order.
+        earlier: trials of earlier runs, for the sampler.
 
     Attributes:
         trials: all, by id; running: those that have not ended; num_ended: how many have, by status.
@@ -82,16 +84,22 @@ class Policy:
     def __init__(
         self,
         space: Space,
-        ledger: Ledger,
+        ledger: Journal,
         seed: int,
         workers: int,
         timetable: Timetable,
         elapsed_s: Callable[[], float] = time.monotonic,
         observers: Sequence[Observer] = (),
+        earlier: Sequence[Trial] = (),
     ) -> None:
         self.space, self.seed, self.workers, self.timetable = space, seed, workers, timetable
         self.rungs = Rungs(space.scheduler.rungs, space.scheduler.reduction_factor)
-        self.sampler = Sampler(space.knobs, space.start_from, space.sampler.name, startup_trials=space.sampler.startup_trials, seed=seed)
+        self.room = Room()
+        chosen = space.sampler
+        self.sampler = Sampler(
+            space.knobs, space.start_from, chosen.name, startup_trials=chosen.startup_trials, seed=seed, stopped_as=chosen.stopped_as,
+            earlier=earlier, fits=self._fits,
+        )  # fmt: skip
         self.cost = EpochCost()
         self.trials: dict[str, TrialState] = {}
         self.running: dict[str, TrialState] = {}
@@ -106,7 +114,7 @@ class Policy:
     def next(self) -> Assignment | None:
         """The next trial: one that waits to go on, else a new one; None when the search has all the trials it may have.
 
-        Once None it stays None, over resumes too: promotion may have begun.
+        Once None it stays None, over resumes too, unless the run is extended: promotion may have begun.
         """
         time_is_up = self._time_is_up(starting=True)
         if time_is_up:
@@ -166,7 +174,10 @@ class Policy:
 
     def error(self, trial: str, text: str) -> None:
         """A trial has died with this traceback; the search goes on."""
-        kind: Kind = "infeasible" if _OUT_OF_MEMORY in text.lower() else "failed"
+        kind: Kind = "failed"
+        if _OUT_OF_MEMORY in text.lower():
+            kind = "infeasible"
+            self.room.failed(self.trials[trial].config, text)
         last = text.strip().splitlines()[-1] if text.strip() else "no message"
         self._end(self.trials[trial], "failed", last, Outcome(kind), error=text)
 
@@ -229,6 +240,13 @@ class Policy:
         state = TrialState(trial, number, values, config, is_baseline)
         self._open(state)
         return Assignment(trial, number, config, 0)
+
+    def _fits(self, values: Mapping[str, Any]) -> bool:
+        """Whether memory would suffice, as far as failures have shown; what cannot exist at all is told apart later."""
+        try:
+            return self.room.fits(self.space.configure(values, seed=self.seed))
+        except InputError:
+            return True
 
     def _open(self, state: TrialState) -> None:
         self.trials[state.trial] = self.running[state.trial] = state
@@ -338,10 +356,13 @@ class Policy:
         for event in events:
             if event["event"] == "report" and event["trial"] in self.trials:
                 self._replay_report(self.trials[event["trial"]], event)
-        self.is_searched = any(event["event"] == "searched" for event in events)
+        marks = [event["event"] for event in events if event["event"] in ("searched", "extended")]
+        self.is_searched = bool(marks) and marks[-1] == "searched"
         for entry in past:
             state = self.trials[entry.trial["trial"]]
             if entry.end is not None:
+                if _OUT_OF_MEMORY in (entry.end["error"] or "").lower():
+                    self.room.failed(state.config, entry.end["error"])
                 self._retire(state, entry.end["status"], entry.end["reason"] or "")
             else:
                 self._settle(state, entry.reports)

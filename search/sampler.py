@@ -6,7 +6,7 @@ is a policy applied at each proposal, free to change its mind as the search lear
 from one proposal to the next, as long as they say the same.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,16 +17,18 @@ from scipy.stats import qmc
 
 from ceph_core.errors import InputError
 from search.cube import point_at
+from search.curve_model import proposals
 from search.history import Outcome, Point, Trial
 from search.space.knobs import Knob, active, misfits
 from search.told import HistoryStorage, StoppedAs, Told, distribution, informs, quiet_optuna
 
-SamplerName = Literal["tpe", "gp", "random", "qmc"]
+SamplerName = Literal["curve_gp", "tpe", "gp", "random", "qmc"]
 
 Identity = tuple[tuple[str, str], ...]
 
-_MODEL_DRAWS, _ALL_DRAWS = 4, 64
-"""How often a configuration tried before is drawn anew: first by the model, then at random; and how often in all."""
+_MODEL_DRAWS, _ALL_DRAWS, _RANKED = 4, 64, 24
+"""How often a configuration that was tried before, or does not fit, is drawn anew: first by the model, then at random; and how often in
+all.  A model that ranks candidates gives so many."""
 
 
 class Sampler:
@@ -35,10 +37,14 @@ class Sampler:
     Args:
         knobs: what is searched, each knob after those its condition names.
         start_from: known-good points; they are the first trials, and the first of them is the baseline.
-        name: tpe (Parzen estimators, multivariate), gp (Gaussian process), random, or qmc (a scrambled Sobol sequence).
+        name: curve_gp (a Gaussian process over forecasts of all learning curves, ours), tpe (Parzen estimators, multivariate), gp
+            (Optuna's Gaussian process), random, or qmc (a scrambled Sobol sequence).
         startup_trials: ended trials a model must have to learn from; until then the Sobol sequence spreads its points.
         seed: of every draw.
-        stopped_as: what a trial stopped early tells the model, see `StoppedAs`; None: complete for gp, pruned for tpe.
+        stopped_as: what a trial stopped early tells the model, see `StoppedAs`; None: complete for gp, pruned for tpe.  curve_gp
+            forecasts its end, whatever this says.
+        earlier: trials of earlier runs, which the model learns from; the best of them is tried again after the start points.
+        fits: whether a configuration can be trained, as far as the history tells; others are proposed only if none is found.
 
     Raises:
         InputError: an unknown name or policy, or a start point outside the space; all problems at once.
@@ -48,11 +54,13 @@ class Sampler:
         self,
         knobs: Sequence[Knob],
         start_from: Sequence[Mapping[str, Any]] = (),
-        name: SamplerName = "tpe",
+        name: SamplerName = "curve_gp",
         *,
         startup_trials: int = 10,
         seed: int = 0,
         stopped_as: StoppedAs | None = None,
+        earlier: Sequence[Trial] = (),
+        fits: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> None:
         problems = [f"start_from[{place}]: {key}: {what}" for place, point in enumerate(start_from) for key, what in misfits(knobs, point)]
         if name not in get_args(SamplerName):
@@ -67,13 +75,19 @@ class Sampler:
         self.stopped_as: StoppedAs = stopped_as or ("complete" if name == "gp" else "pruned")
         self._knobs = tuple(knobs)
         self._distributions: dict[str, BaseDistribution] = {knob.key: distribution(knob) for knob in knobs}
-        self._start_from = tuple(dict(point) for point in start_from)
+        self._earlier, self._fits = tuple(earlier), fits
+        self._start_from = (*(dict(point) for point in start_from), *_best_of(earlier, start_from))
         self._startup_trials = max(1, startup_trials)
         self._seed = seed
         self._trials: dict[int, Trial] = {}
         self._tried: set[Identity] = set()
         self._is_learned = False
         self._told = Told(self._distributions, self.stopped_as, with_gp=name == "gp")
+
+    @property
+    def _known(self) -> tuple[Trial, ...]:
+        """What a model learns from."""
+        return (*self._earlier, *self._trials.values())
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -116,19 +130,27 @@ class Sampler:
         self._tried = {_identity(trial.values) for trial in self._trials.values()}
 
     def _propose(self, number: int) -> dict[str, Any]:
-        """A configuration not tried before, if one is found in a bounded number of draws."""
-        study = self._study() if self._is_modelled() else None
+        """A configuration not tried before that fits, if one is found in a bounded number of draws."""
+        modelled = self._is_modelled()
+        study = self._study() if modelled and self.name != "curve_gp" else None
+        ranked = self._ranked(number) if modelled and self.name == "curve_gp" else []
         for draw in range(_ALL_DRAWS):
             seed = int(np.random.SeedSequence([self._seed, number, draw]).generate_state(1)[0])
             if study is not None and draw < _MODEL_DRAWS:
                 values = self._from_model(study, seed)
+            elif draw < len(ranked):
+                values = ranked[draw]
             elif self.name != "random" and draw == 0:
                 values = point_at(self._knobs, self._sobol(number - len(self._start_from)))
             else:
                 values = point_at(self._knobs, np.random.default_rng(seed).random(len(self._knobs)).tolist())
-            if _identity(values) not in self._tried:
+            if _identity(values) not in self._tried and (self._fits is None or self._fits(values)):
                 break
         return values
+
+    def _ranked(self, number: int) -> list[dict[str, Any]]:
+        """What the process over curves would try, the best first."""
+        return proposals(self._knobs, self._known, np.random.default_rng([self._seed, number]), _RANKED)
 
     def _sobol(self, index: int) -> list[float]:
         """Point `index` of one scrambled Sobol sequence, whoever drew the points before it."""
@@ -140,14 +162,14 @@ class Sampler:
     def _is_modelled(self) -> bool:
         """Whether a model is wanted and has enough to learn from, some value among it (not infeasible trials alone)."""
         if not self._is_learned:  # once learned, for good: outcomes are final
-            learned = [trial.outcome.kind for trial in self._trials.values() if trial.outcome and informs(trial, self.stopped_as)]
+            learned = [trial.outcome.kind for trial in self._known if trial.outcome and informs(trial, self.stopped_as)]
             self._is_learned = len(learned) >= self._startup_trials and set(learned) != {"infeasible"}
-        return self.name in ("tpe", "gp") and self._is_learned
+        return self.name not in ("random", "qmc") and self._is_learned
 
     def _study(self) -> optuna.Study:
         """The history in Optuna's terms, in memory."""
         with quiet_optuna():
-            return optuna.create_study(storage=HistoryStorage(self._told.trials(self.trials)))
+            return optuna.create_study(storage=HistoryStorage(self._told.trials(self._known)))
 
     def _from_model(self, study: optuna.Study, seed: int) -> dict[str, Any]:
         """Drawn knob by knob; what is drawn stays in the study as a running trial, so that drawing anew shuns it."""
@@ -167,6 +189,15 @@ class Sampler:
         if self.name == "tpe":
             return tpe
         return GPSampler(n_startup_trials=1, independent_sampler=tpe, seed=seed, warn_independent_sampling=False)
+
+
+def _best_of(earlier: Sequence[Trial], start_from: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The configuration of the best finished trial of earlier runs, unless it is a start point."""
+    finished = [(trial.outcome.value_mm, trial) for trial in earlier if trial.outcome is not None and trial.outcome.kind == "complete"]
+    if not finished:
+        return []
+    _, best = min(finished, key=lambda pair: (pair[0], pair[1].number))
+    return [] if _identity(best.values) in {_identity(point) for point in start_from} else [dict(best.values)]
 
 
 def _suggest(trial: optuna.Trial, knob: Knob, wanted: BaseDistribution) -> Any:

@@ -94,7 +94,7 @@ class Learner:
         def work(tensors: tuple[Tensor, ...], numbers: tuple[Any, ...]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
             images, points, sigma, weights = tensors
             self.optimizer.zero_grad(set_to_none=True)  # a recording that failed has left some
-            found = self._gradients(Batch(images, points), codec, sigma, weights, micro_batch)
+            found = self.accumulate(Batch(images, points), codec, sigma, weights, micro_batch)
             self._descend(*numbers)
             return found
 
@@ -122,7 +122,13 @@ class Learner:
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(ema_weight)
 
-    def accumulate(self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int) -> Tensor:
+    def _look(self, distances: list[tuple[Tensor, Tensor]]) -> None:
+        for each in distances:  # now that the whole batch has fitted
+            self.watch.add(*each)  # type: ignore[union-attr]
+
+    def accumulate(
+        self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
         """Add the gradient of the batch's loss, `micro_batch` films at a time.
 
         The loss is a mean over the visible landmarks of the whole batch, so that its gradient does not hang on how the batch
@@ -134,19 +140,10 @@ class Learner:
             sigma_px: (K,) of the targets, input px.
             weights: (K,) of the landmarks.
             micro_batch: films on the device at once.
+
+        Returns:
+            The loss, and each pass's distances for `Watch.add` if they are watched.
         """
-        loss, distances = self._gradients(batch, codec, sigma_px, weights, micro_batch)
-        self._look(distances)
-        return loss
-
-    def _look(self, distances: list[tuple[Tensor, Tensor]]) -> None:
-        for each in distances:  # now that the whole batch has fitted
-            self.watch.add(*each)  # type: ignore[union-attr]
-
-    def _gradients(
-        self, batch: Batch, codec: HeatmapCodec, sigma_px: Tensor, weights: Tensor, micro_batch: int
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        """Loss, and each pass's distances if they are watched."""
         images = batch.images.to(self.device, non_blocking=True)
         points = batch.points.to(self.device, non_blocking=True)
         size = (images.shape[-2], images.shape[-1])

@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "study.journal"
 
     @property
+    def earlier_path(self) -> Path:
+        """Trials of earlier runs that the sampler began with."""
+        return self.path / "warm_start.json"
+
+    @property
     def ensemble_dir(self) -> Path:
         """The export."""
         return self.path / "ensemble"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from filelock import FileLock, Timeout
 
@@ -29,6 +29,19 @@ class LedgerEnd:
 
     bytes: int = 0
     lines: int = 0
+
+
+class Journal(Protocol):
+    """What a policy needs of a ledger."""
+
+    def append(self, event: Mapping[str, Any]) -> bool:
+        """Keep an event; False, and nothing kept, if its key is there already."""
+
+    def append_searched(self, reason: str) -> bool:
+        """No trial will be proposed any more."""
+
+    def events(self) -> Iterator[Event]:
+        """All events in order."""
 
 
 class Ledger:
@@ -93,6 +106,10 @@ class Ledger:
     def append_searched(self, reason: str) -> bool:
         """No trial will be proposed any more; those that run go on."""
         return self.append({"event": "searched", "reason": reason})
+
+    def append_extended(self, trials: int, hours: float | None) -> bool:
+        """The run may go on with so many trials and hours in all, whatever was decided before."""
+        return self.append({"event": "extended", "trials": trials, "hours": hours})
 
     def append_promotion(self, **fields: Any) -> bool:
         """How candidates were confirmed and members chosen."""

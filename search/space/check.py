@@ -18,7 +18,7 @@ def problems(spec: Spec, broken: Collection[KeyPath] = ()) -> Iterator[Problem]:
         spec: the file.
         broken: entries already complained about and left out of `spec`; nothing more is said about what hangs on them.
     """
-    found = [*_fixed(spec), *_schedules(spec), *_search(spec, broken), *_conditions(spec, broken), *_profile(spec)]
+    found = [*_fixed(spec), *_schedules(spec), *_search(spec, broken), *_conditions(spec, broken), *_profile(spec), *_sampler(spec)]
     yield from found
     places = [path for path, _ in found] + list(broken)
     # What is built on an entry in doubt is judged once that entry is right.
@@ -51,6 +51,11 @@ def _fixed(spec: Spec) -> Iterator[Problem]:
                 ("fixed", key),
                 f"is also searched, so {spec.fixed[key]!r} is never used; remove it here or set search.{key} to null",
             )
+
+
+def _sampler(spec: Spec) -> Iterator[Problem]:
+    if spec.sampler.name == "gp" and spec.sampler.stopped_as == "pruned":
+        yield ("sampler", "stopped_as"), "a GP does not look at pruned trials, got 'pruned'; allowed with gp are complete, failed or null"
 
 
 def _no_schedule(spec: Spec, name: Any) -> str:

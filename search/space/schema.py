@@ -78,8 +78,14 @@ class Entry(Frozen):
 class SamplerSettings(Frozen):
     """Who proposes configurations (Optuna's samplers)."""
 
-    name: Literal["tpe", "gp", "random", "qmc"] = Field("tpe", description="Parzen trees, Gaussian process, uniform, or a Sobol sequence")
-    startup_trials: Whole = Field(10, ge=0, le=10_000, description="random trials before tpe and gp use what they learned")
+    name: Literal["curve_gp", "tpe", "gp", "random", "qmc"] = Field(
+        "curve_gp",
+        description="Gaussian process over forecasts of all curves; Optuna's Parzen trees or Gaussian process; uniform; a Sobol sequence",
+    )
+    startup_trials: Whole = Field(10, ge=0, le=10_000, description="ended trials before a model proposes; until then a Sobol sequence does")
+    stopped_as: Literal["complete", "pruned", "failed"] | None = Field(
+        None, description="what a trial stopped early tells tpe and gp; null: pruned for tpe, complete for gp; curve_gp forecasts its end"
+    )
     seed: Whole = Field(0, ge=0, lt=2**31, description="the same plan, seed and single worker propose the same configurations")
 
 

@@ -116,3 +116,28 @@ def test_ctrl_c_then_resume_then_sigterm_then_promote(tmp_path, films):
     assert loaded.promotion is not None
     assert loaded.promotion["candidates"][0] == "t0000"
     assert set(loaded.promotion["members"]) <= set(loaded.promotion["candidates"]) <= set(loaded.trials["trial"])
+
+
+def test_a_finished_run_is_extended_and_teaches_another(tmp_path, films):
+    """More trials for a run that was done: it searches on, promotes again; and a new run begins with what it knows."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    with driver(*_command(tmp_path, films, run, NUM_TRIALS), log=log) as first:
+        assert first.wait() == 0, first.said()
+    before = records.read_events(run)
+    with driver("run_search.py", "--resume", run, "--trials", NUM_TRIALS + 3, log=log) as more:
+        assert more.wait() == 0, more.said()
+    events = records.read_events(run)
+    assert events[: len(before)] == before
+    assert_sound(run)
+    searched = [event["trial"] for event in events if event["event"] == "trial" and event["role"] == "search"]
+    assert searched == [f"t{number:04d}" for number in range(NUM_TRIALS + 3)]
+    assert [event["event"] for event in events].count("finished") == 2
+    assert records.load(run).plan["space"]["budget"]["trials"] == NUM_TRIALS + 3
+    taught = tmp_path / "taught"
+    with driver(*_command(tmp_path, films, taught, NUM_TRIALS), "--warm-start", run, log=log) as new:
+        assert new.wait() == 0, new.said()
+    assert f"{NUM_TRIALS + 3} of {NUM_TRIALS + 3} trials teach the sampler" in new.said()
+    plan = records.load(taught).plan
+    assert plan["warm_start"] == [str(run)] and len(records.read_earlier(records.load(taught).folder)) == NUM_TRIALS + 3
+    values = [[event["values"] for event in records.read_events(folder) if event["event"] == "trial"][:3] for folder in (run, taught)]
+    assert values[0][0] == values[1][0] and values[0][1:] != values[1][1:]

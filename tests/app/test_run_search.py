@@ -205,10 +205,15 @@ def test_resume_of_no_run(wrong, kind):
     assert f"--resume {run}" in line
 
 
-@pytest.mark.parametrize(("options", "named"), [(["--trials", "4"], "--trials"), (["--dry-run"], "--dry-run"), (["--set", "a=1"], "--set")])
+@pytest.mark.parametrize(("options", "named"), [(["--data", "x"], "--data"), (["--dry-run"], "--dry-run"), (["--set", "a=1"], "--set")])
 def test_resume_takes_no_other_plan(wrong, options, named):
     (line,) = wrong.refused(["--resume", str(wrong.folder), *options])
     assert f"{named} cannot change a run that has begun" in line
+
+
+def test_an_extension_of_nothing_is_refused(wrong):
+    (line,) = wrong.refused(["--resume", str(wrong.folder), "--trials", "0"])
+    assert "--trials: must be above 0" in line
 
 
 def test_dry_run_leaves_nothing(wrong, capsys):

@@ -262,7 +262,7 @@ def gradients(config: Config, micro_batch: int, batch: Batch, frozen: bool = Tru
     """Loss and gradient of a batch; `frozen` batch norm normalises by running statistics, so that films do not see each other."""
     one = learner(config)
     one.net.train(not frozen)
-    loss = one.accumulate(batch, HeatmapCodec(4, config.heatmap.loss, 4.0), torch.full((3,), 4.0), torch.ones(3), micro_batch)
+    loss, _ = one.accumulate(batch, HeatmapCodec(4, config.heatmap.loss, 4.0), torch.full((3,), 4.0), torch.ones(3), micro_batch)
     learned = [] if one.sigmas is None else list(one.sigmas.parameters())
     return float(loss), torch.cat([weight.grad.flatten() for weight in (*one.net.parameters(), *learned) if weight.grad is not None])
 

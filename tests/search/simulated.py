@@ -10,26 +10,16 @@ from ceph_core.training.plan import is_validated
 from search.cost import Timetable
 from search.policy import Assignment, Policy
 from search.records import Event, Ledger
+from search.replay import Clock, Step, drive
 from search.space import Space
 from tests.search.made_up import SPACE, failure_of, mre_mm, result_of
 
 NO_LIMIT = Timetable(math.inf, 0.35)
-TICKS_A_SECOND = 10
 
 
 def made_up_space(**changes: dict[str, Any]) -> Space:
     """The made-up space, entries of sections replaced."""
     return Space.from_dict({**SPACE, **{name: {**SPACE.get(name, {}), **change} for name, change in changes.items()}})
-
-
-class Clock:
-    """Simulated seconds."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Killed(Exception):
@@ -45,48 +35,30 @@ def simulate(
     stop_after: int | None = None,
     on_tick: Callable[[], None] | None = None,
 ) -> None:
-    """Run until nothing is left: time moves on, then every live trial has trained an epoch, by number.
+    """Run until nothing is left: every live trial trains an epoch in the same time.
 
     Args:
         fail: as MADE_UP_FAIL.
         stop_after: raise `Killed` after so many reports.
         on_tick: called ten times a simulated second, as the live driver does.
     """
-    live: dict[int, tuple[Assignment, int]] = {}
-    clock = clock or Clock()
-    asking = True
     reported = 0
-    while True:
-        while asking and len(live) < policy.workers:
-            assignment = policy.next()
-            if assignment is None:
-                asking = False
-            else:
-                live[assignment.number] = assignment, assignment.reported
-        if not live:
-            return
-        if on_tick is None:
-            clock.now += epoch_s
-        else:
-            for _ in range(ticks := round(epoch_s * TICKS_A_SECOND)):
-                clock.now += epoch_s / ticks
-                on_tick()
-        for number, (assignment, epoch) in sorted(live.items()):
-            if reported == stop_after:
-                raise Killed
-            reported += 1
-            kind = failure_of(assignment.config, fail)
-            if kind == "raise":
-                policy.error(assignment.trial, 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: made to fail')
-            else:
-                validated = is_validated(assignment.config, epoch + 1, policy.space.scheduler.rungs)
-                value = math.nan if kind == "nan" or not validated else mre_mm(assignment.config, epoch + 1)
-                figures = {**result_of(assignment.config, epoch + 1, value).figures(), "seconds": epoch_s, "validated": validated}
-                policy.report(assignment.trial, figures)
-            if policy.is_live(assignment.trial):
-                live[number] = assignment, epoch + 1
-            else:
-                del live[number]
+
+    def step(assignment: Assignment, epoch: int) -> Step:
+        kind = failure_of(assignment.config, fail)
+        if kind == "raise":
+            return Step(epoch_s, None, 'Traceback (most recent call last):\n  File "x.py", line 1\nValueError: made to fail')
+        validated = is_validated(assignment.config, epoch, policy.space.scheduler.rungs)
+        value = math.nan if kind == "nan" or not validated else mre_mm(assignment.config, epoch)
+        return Step(epoch_s, {**result_of(assignment.config, epoch, value).figures(), "seconds": epoch_s, "validated": validated})
+
+    def on_report(trial: str, epoch: int) -> None:
+        nonlocal reported
+        if reported == stop_after:
+            raise Killed
+        reported += 1
+
+    drive(policy, step, clock or Clock(), on_report=on_report, on_tick=on_tick)
 
 
 def search(

@@ -241,7 +241,7 @@ BAD: dict[str, tuple[str, str, str]] = {
     "gpu_share": ("scheduler:", "resources: {gpus_per_trial: 0.4}\nscheduler:",
         "s.yaml:12: resources.gpus_per_trial: must be 0, 1/4, 1/3, 1/2 or 1: a trial uses one GPU or an even share of it, got 0.4"),
     "sampler": ("scheduler:", "sampler: {name: tep}\nscheduler:",
-        "s.yaml:12: sampler.name: must be 'tpe', 'gp', 'random' or 'qmc', got 'tep'"),
+        "s.yaml:12: sampler.name: must be 'curve_gp', 'tpe', 'gp', 'random' or 'qmc', got 'tep'"),
     "trials_zero": ("scheduler:", "budget: {trials: 0}\nscheduler:",
         "s.yaml:12: budget.trials: must be greater than or equal to 1, got 0"),
     "cpu_with_gpu": ("gpus_per_trial: 0", "max_concurrent: 1",

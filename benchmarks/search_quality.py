@@ -1,0 +1,252 @@
+"""How good a search is when its time is up: ours beside others, on real learning curves in simulated time.
+
+python benchmarks/search_quality.py                (resumable; hours, most of it in the slower peers' models)
+python benchmarks/search_quality.py --half 0       (the tasks that policies were chosen on; the default reports the other half)
+python benchmarks/search_quality.py --table        (makes tables and plot of what has run)
+
+Needs `pip install --no-deps scan-bench` and `pip install syne-tune scikit-learn matplotlib`.  Regret is that of the lowest value of any
+network in hand: 0 is the best of the space, 1 the median of its trainings' ends.  Time is counted in trainings to the end that the workers
+could have done meanwhile.  A seed means the same task and workers for every contestant.  Proposing takes no simulated time.
+"""
+
+import hashlib
+import heapq
+import json
+import math
+import multiprocessing
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import curve_tasks
+import measuring
+import numpy as np
+from contestants import OTHERS
+from measuring import ROOT, STATE
+
+from search.replay import Curves, replay
+from search.replay.summary import unit_seconds
+
+PAGE = ROOT / "docs" / "search.md"
+WORKERS = (4, 16)
+FAMILIES: dict[str, tuple[float, ...]] = {"scan": (8.0, 16.0, 32.0, 64.0), "isbi": (4.0, 8.0, 15.0)}
+BUDGETS = FAMILIES | {"drawn": (2.0, 4.0)}
+OURS: dict[str, dict[str, Any]] = {
+    "ours (the default)": {},
+    "random, never stops": {"sampler": {"name": "random"}, "scheduler": {"rungs": []}},
+    "curve_gp, never stops": {"scheduler": {"rungs": []}},
+    "tpe + our rungs": {"sampler": {"name": "tpe"}},
+    "random + our rungs": {"sampler": {"name": "random"}},
+}
+"""Sections of the space, through the same policy as a live run."""
+SEEDS, SLOW_SEEDS = 200, 40
+SLOW = ("ASHACQR (Syne Tune)", "GP (Optuna), never stops")
+GRID = np.geomspace(1.0, 64.0, 25)
+"""Times of the plot, in trainings."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search."""
+
+    family: str
+    method: str
+    workers: int
+    seed: int
+    half: int
+
+    @property
+    def task(self) -> str:
+        """The curves: a seed's own."""
+        names = curve_tasks.names(self.family, self.half)
+        return names[self.seed % len(names)]
+
+
+def searched(job: Job) -> dict[str, Any]:
+    """What a search had found when: regrets at each budget and at the times of the plot."""
+    budgets = BUDGETS[job.family]
+    curves = curve_tasks.task(job.task)
+    unit_s = unit_seconds(curves)
+    until_s = budgets[-1] * unit_s / job.workers
+    began = time.perf_counter()
+    if job.method in OURS:
+        ours = replay(curve_tasks.searched_by(curves, OURS[job.method]), seed=job.seed, workers=job.workers, until_s=until_s)
+        found, trials, stopped = ours.found, len(ours.policy.trials), ours.stopped_share
+    else:
+        contestant = OTHERS[job.method](curves.space.knobs, job.seed, len(curves.at(first_point(curves)).values), budgets[-1])
+        found, trials, stopped = simulated(curves, contestant, job.workers, until_s)
+
+    def regret(trainings: float) -> float:
+        best = min((value for at, value in found if at <= trainings * unit_s / job.workers + 1e-9), default=math.inf)
+        return (best - curves.best) / curves.scale
+
+    return {
+        **asdict(job), "regret": [regret(each) for each in budgets], "curve": [regret(each) for each in GRID if each <= budgets[-1]],
+        "trials": trials, "stopped": stopped, "seconds": time.perf_counter() - began,
+    }  # fmt: skip
+
+
+def first_point(curves: Curves) -> dict[str, Any]:
+    """Any point of the space."""
+    from search.cube import point_at
+
+    return point_at(curves.space.knobs, [0.5] * len(curves.space.knobs))
+
+
+def simulated(curves: Curves, contestant: Any, workers: int, until_s: float) -> tuple[list[tuple[float, float]], int, float]:
+    """What `search.replay` does for a policy, for anybody else."""
+    found: list[tuple[float, float]] = []
+    live: list[tuple[float, int, int, Any]] = []
+    trials = stopped = ended = 0
+
+    def begin(now: float) -> None:
+        nonlocal trials
+        curve = curves.at(contestant.ask(trials))
+        heapq.heappush(live, (now + float(curve.seconds[0]), trials, 1, curve))
+        trials += 1
+
+    for _ in range(workers):
+        begin(0.0)
+    while live and live[0][0] <= until_s:
+        now, trial, epoch, curve = heapq.heappop(live)
+        value = float(curve.values[epoch - 1])
+        if value < (found[-1][1] if found else math.inf):
+            found.append((now, value))
+        goes_on = contestant.report(trial, epoch, value)
+        if goes_on and epoch < len(curve.values):
+            heapq.heappush(live, (now + float(curve.seconds[epoch]), trial, epoch + 1, curve))
+            continue
+        ended += 1
+        stopped += epoch < len(curve.values)
+        begin(now)
+    return found, trials, stopped / max(1, ended)
+
+
+def jobs(args: Namespace) -> Iterator[Job]:
+    """Everything asked for, seed by seed, so that whatever stands is paired."""
+    names = [name for name in (*OURS, *OTHERS) if not args.methods or any(text in name for text in args.methods)]
+    for seed in range(args.seeds):
+        for family in args.families:
+            for workers in args.workers:
+                for name in names:
+                    if name not in SLOW or seed < SLOW_SEEDS:
+                        yield Job(family, name, workers, seed, args.half)
+
+
+def place_of(job: Job, state: Path) -> Path:
+    """Where a search's figures lie; other settings of ours have another place."""
+    told = repr((job, OURS.get(job.method)))
+    return state / f"{hashlib.sha256(told.encode()).hexdigest()[:20]}.json"
+
+
+def work(given: tuple[Job, Path]) -> None:
+    """One search, kept."""
+    job, state = given
+    os.nice(5)
+    try:
+        place_of(job, state).write_text(json.dumps(searched(job)), encoding="utf-8")
+    except Exception as error:
+        raise RuntimeError(f"{job}: {error!r}") from error
+
+
+def main() -> None:
+    parser = measuring.arguments(__doc__)
+    parser.add_argument("--half", type=int, choices=(0, 1), default=1, help="of the tasks: 0 is what policies are chosen on, 1 is reported")
+    parser.add_argument("--families", nargs="+", choices=FAMILIES, default=list(FAMILIES), help="of curves")
+    parser.add_argument("--methods", nargs="*", default=[], metavar="TEXT", help="only those whose name holds one of these")
+    parser.add_argument("--workers", type=int, nargs="+", default=list(WORKERS), metavar="N", help="simulated workers")
+    parser.add_argument(
+        "--seeds", type=int, default=SEEDS, metavar="N", help=f"searches of each; at most {SLOW_SEEDS} of {', '.join(SLOW)}"
+    )
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    args = parser.parse_args()
+    state = STATE / ("search_quality_quick" if args.quick else "search_quality")
+    state.mkdir(parents=True, exist_ok=True)
+    if args.quick:
+        args.seeds, args.workers, args.families, args.methods = (
+            2,
+            [4],
+            ["drawn"],
+            ["random", "ours", "one epoch", "OptunaSearch", "Hyperband"],
+        )
+    every = list(jobs(args))
+    left = [] if args.table else [job for job in every if not place_of(job, state).exists()]
+    with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
+        began = time.monotonic()
+        for done, _ in enumerate(pool.imap_unordered(work, [(job, state) for job in left]), start=1):
+            if done % 20 == 0 or done == len(left):
+                each = (time.monotonic() - began) / done
+                print(f"{done} of {len(left)} searches, about {each * (len(left) - done) / 60:.0f} min left", file=sys.stderr, flush=True)
+    found = [json.loads(place.read_text(encoding="utf-8")) for job in every if (place := place_of(job, state)).exists()]
+    measuring.publish("search_quality", tables(found), args.quick or args.half == 0, PAGE)
+    if not args.quick and args.half == 1:
+        plot(found, ROOT / "docs" / "search_quality.svg")
+
+
+def tables(found: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """A table a family and number of workers, a row a contestant."""
+    result: dict[str, list[dict[str, Any]]] = {}
+    for family, budgets in BUDGETS.items():
+        for workers in sorted({each["workers"] for each in found}):
+            rows = []
+            for name in (*OURS, *OTHERS):
+                own = [each for each in found if (each["family"], each["workers"], each["method"]) == (family, workers, name)]
+                if own:
+                    regrets = np.array([each["regret"] for each in own])
+                    cells = {f"{budget:g} trainings": mean_with(regrets[:, place]) for place, budget in enumerate(budgets)}
+                    rows.append(
+                        {
+                            "search": name,
+                            **cells,
+                            "stopped early": f"{np.mean([each['stopped'] for each in own]):.0%}",
+                            "trials": f"{np.mean([each['trials'] for each in own]):.0f}",
+                            "seeds": str(len(own)),
+                            "s a search": f"{np.mean([each['seconds'] for each in own]):.1f}",
+                        }
+                    )
+            if rows:
+                result[f"{TITLES[family]}, {workers} workers: mean regret ± 95 %"] = rows
+    return result
+
+
+TITLES = {"drawn": "Drawn curves", "scan": "Vision-language models (10 knobs)", "isbi": "Landmark detection (5 knobs)"}
+
+
+def mean_with(figures: np.ndarray) -> str:
+    """Mean and half its 95 % interval."""
+    half = 1.96 * float(np.std(figures, ddof=1)) / math.sqrt(len(figures)) if len(figures) > 1 else math.nan
+    return f"{float(np.mean(figures)):.3f} ± {half:.3f}"
+
+
+def plot(found: Sequence[dict[str, Any]], file: Path) -> None:
+    """Mean regret against time, a panel a family and number of workers."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    panels = sorted({(each["family"], each["workers"]) for each in found})
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 4.5), squeeze=False)
+    for axis, (family, workers) in zip(axes[0], panels, strict=True):
+        times = GRID[FAMILIES[family][-1] >= GRID]
+        for name in (*OURS, *OTHERS):
+            own = [each["curve"] for each in found if (each["family"], each["workers"], each["method"]) == (family, workers, name)]
+            if own:
+                curves = np.array(own)
+                mean, half = curves.mean(axis=0), 1.96 * curves.std(axis=0) / math.sqrt(len(curves))
+                (line,) = axis.plot(times, mean, label=name, linewidth=2.5 if name.startswith("ours") else 1.2)
+                axis.fill_between(times, mean - half, mean + half, color=line.get_color(), alpha=0.12)
+        axis.set(xscale="log", yscale="log", xlabel="time, trainings to the end", title=f"{TITLES[family]}, {workers} workers")
+    axes[0][0].set_ylabel("regret of the best network in hand")
+    axes[0][-1].legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(file)
+
+
+if __name__ == "__main__":
+    main()
