@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ceph_core.config import Config, get
 from ceph_core.errors import InputError
 from search import records
@@ -58,17 +60,20 @@ def read(runs: Sequence[Path], space: Space, fingerprint: str) -> WarmStart:
 
 def _of_run(run: Path, space: Space, fingerprint: str) -> tuple[list[Trial], int]:
     """Those that fit, and how many there are."""
-    plan = records.load(run).plan
-    if plan["data"]["fingerprint"] != fingerprint:
+    data = records.load(run).plan.get("data") or {}
+    if data.get("fingerprint") != fingerprint:
         raise InputError(
-            f"--warm-start {run}: its films ({plan['data']['name']}, {plan['data']['root']}) are not this run's, so that its errors "
+            f"--warm-start {run}: its films ({data.get('name')}, {data.get('root')}) are not this run's, so that its errors "
             "cannot be compared; leave it out"
         )
     histories = {told.trial["trial"]: told for told in records.history(run)}
     past = records.past_trials(histories.values())
     found = []
     for trial in past:
-        config = Config.model_validate(histories[trial.name].trial["config"])
+        try:
+            config = Config.model_validate(histories[trial.name].trial["config"])
+        except ValidationError:  # of another version: counted among those that do not fit
+            continue
         values = _values(space, config, trial.values.get(SCHEDULE))
         outcome = trial.outcome or _as_it_stands(trial)
         if values is not None and outcome is not None:

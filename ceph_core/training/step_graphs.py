@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 Work = Callable[[tuple[Tensor, ...], tuple[Any, ...]], Any]
-"""Tensors and numbers (floats, or 0-dimensional float64 tensors that hold them) to tensors, in any nesting of tuples and lists."""
+"""Tensors and numbers (floats, or 0-dimensional float32 tensors that hold them) to tensors, in any nesting of tuples and lists."""
 Record = Callable[[Callable[[], Any]], tuple[Any, Callable[[], None]]]
 """Record what a call does on the device without doing it: its outputs, to be filled by each call of the second."""
 
@@ -77,6 +77,7 @@ class StepGraphs:
     def forget(self) -> None:
         """Free what was recorded: the tensors that it works on are about to be others, or their memory is needed."""
         self._recorded.clear()
+        self._gave_up = False  # with fewer films at once there may be room for a recording
 
     def _new(self, tensors: Sequence[Tensor], numbers: Sequence[float], work: Work) -> _Recorded:
         inputs = tuple(tensor.to(self._device, copy=True) for tensor in tensors)

@@ -60,8 +60,10 @@ def run(args: argparse.Namespace) -> int:
     budgets = sorted(args.trainings)
     until_s = budgets[-1] * unit_seconds(recorded) / args.workers
     console = Console(stderr=True)
+    left_out = f" ({recorded.left_out} without all their epochs are left out)" if recorded.left_out else ""
     console.print(
-        f"{len(recorded.points)} recorded trainings; the best ends at {recorded.best:.4g}, the median {recorded.scale:.4g} above it; "
+        f"{len(recorded.points)} recorded trainings{left_out}; the best ends at {recorded.best:.4g}, "
+        f"the median {recorded.scale:.4g} above it; "
         f"any other configuration stands for the recorded one nearest to it",
         highlight=False,
     )

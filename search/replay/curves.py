@@ -85,14 +85,20 @@ class Recorded:
         space: what was searched.
         points: their configurations.
         curves: theirs, of one length.
+        left_out: trainings that were recorded but had not all their epochs.
+
+    Raises:
+        InputError: no two of them end at different values.
     """
 
-    def __init__(self, space: Space, points: Sequence[Mapping[str, Any]], curves: Sequence[Curve]) -> None:
-        self.space = space
+    def __init__(self, space: Space, points: Sequence[Mapping[str, Any]], curves: Sequence[Curve], left_out: int = 0) -> None:
+        self.space, self.left_out = space, left_out
         self.points, self.curves = tuple(map(dict, points)), tuple(curves)
         self._cube = np.stack([coordinates(space.knobs, point) for point in points])
         last = np.array([curve.values[-1] for curve in curves])
         finite = last[np.isfinite(last)]
+        if not len(finite) or np.median(finite) <= finite.min():
+            raise InputError(f"{space.source}: {len(curves)} trainings that do not end at different values leave nothing to search for")
         self.best = float(finite.min())
         self.scale = float(np.median(finite)) - self.best
 

@@ -49,6 +49,12 @@ def of_table(table: pd.DataFrame, source: str, **sections: Any) -> Recorded:
     problems = [f"{source}: column `{column}` is missing" for column in (CONFIG, EPOCH, VALUE) if column not in table]
     if problems:
         raise InputError(problems)
+    numbers = [column for column in (EPOCH, VALUE, SECONDS) if column in table]
+    problems = [
+        f"{source}: column `{column}` holds other things than numbers" for column in numbers if table[column].dtype.kind not in "iuf"
+    ]
+    if problems:
+        raise InputError(problems)
     keys = [column for column in table.columns if column not in (CONFIG, EPOCH, VALUE, SECONDS)]
     if not keys:
         raise InputError(f"{source}: no column but {CONFIG}, {EPOCH}, {VALUE}, {SECONDS}: there is nothing to search over")
@@ -60,15 +66,19 @@ def of_table(table: pd.DataFrame, source: str, **sections: Any) -> Recorded:
             curves.append(Curve.of(rows[VALUE].to_numpy(float), rows[SECONDS].to_numpy(float) if SECONDS in rows else np.ones(epochs)))
     _enough(points, source)
     entries = {key: _entry([point[key] for point in points]) for key in keys}
-    return Recorded(table_space(entries, epochs, None, **sections), points, curves)
+    left_out = table[CONFIG].nunique() - len(points)
+    return Recorded(table_space(entries, epochs, None, source=source, **sections), points, curves, left_out)
 
 
 def _of_run(path: Path, sections: dict[str, Any]) -> Recorded:
     run = records.load(path)
+    if "space" not in run.plan:
+        raise InputError(f"{run.folder.plan_path}: space missing; the plan was edited, restore it")
     space = Space.from_dict({**run.plan["space"], **sections}, str(path))
     points, curves = [], []
-    for told in records.history(path):
-        if told.trial["role"] == "search" and told.end is not None and told.end["status"] == "completed":
+    histories = [told for told in records.history(path) if told.trial["role"] == "search"]
+    for told in histories:
+        if told.end is not None and told.end["status"] == "completed":
             reports = told.reports
             points.append(told.trial["values"])
             curves.append(
@@ -80,7 +90,7 @@ def _of_run(path: Path, sections: dict[str, Any]) -> Recorded:
                 )
             )
     _enough(points, str(path))
-    return Recorded(space, points, curves)
+    return Recorded(space, points, curves, len(histories) - len(points))
 
 
 def _enough(points: Sequence[object], source: str) -> None:

@@ -116,6 +116,8 @@ def test_the_command_prints_a_row_a_sampler(tmp_path: Path, capsys: pytest.Captu
         (lambda rows: rows.drop(columns="value"), "column `value` is missing"),
         (lambda rows: rows[["config", "epoch", "value"]], "nothing to search over"),
         (lambda rows: rows[rows["config"] == 0], "too few to replay"),
+        (lambda rows: rows.assign(value="good"), "column `value` holds other things than numbers"),
+        (lambda rows: rows.assign(value=1.0), "do not end at different values"),
     ],
 )
 def test_a_table_that_cannot_be_replayed_says_why(change, said: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
