@@ -21,7 +21,7 @@ from scipy.stats import qmc
 from search.cube import coordinates, point_at
 from search.replay.curves import Curve, Recorded, table_space
 from search.space import Knob, load
-from search.space.schema import SamplerSettings, SchedulerSettings
+from search.space.schema import PromotionSettings, SamplerSettings, SchedulerSettings
 
 EPOCHS = 8
 KNOBS: dict[str, dict[str, Any]] = {
@@ -160,8 +160,10 @@ def searched_by(curves: Any, sections: Mapping[str, Any]) -> Any:
     changed = copy.copy(curves)
     sampler = {**curves.space.sampler.model_dump(mode="json"), **sections.get("sampler", {})}
     scheduler = {**curves.space.scheduler.model_dump(mode="json"), **sections.get("scheduler", {})}
+    promotion = {**curves.space.promotion.model_dump(mode="json"), **sections.get("promotion", {})}
     updates = {
         "sampler": SamplerSettings.model_validate(sampler), "scheduler": SchedulerSettings.model_validate(scheduler),
+        "promotion": PromotionSettings.model_validate(promotion),
         "budget": curves.space.budget.model_copy(update={"trials": 100_000}),
     }  # fmt: skip
     changed.space = curves.space.model_copy(update=updates)

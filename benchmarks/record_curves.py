@@ -3,9 +3,9 @@
 CEPH_DATA_ROOT=DIR python benchmarks/record_curves.py --spacing-mm 0.3       (resumable; a minute a training and core)
 
 DIR holds isbi2015/.  Configurations are spread evenly over spaces/sigma_aug.yaml under its cpu profile, the baseline first; each is trained
-by each seed on the training films and validated after every epoch, as a search would.  What is kept: benchmarks/curves/isbi2015.parquet,
-a row a training and epoch; isbi2015_errors.npz, what each network's points are off by, in mm, on validation and test films (no film, no
-landmark).  Doubles of test films are out of training.
+by each seed (the baseline by more, see pipelines.py) on the training films and validated after every epoch, as a search would.  What is
+kept: benchmarks/curves/isbi2015.parquet, a row a training and epoch; isbi2015_errors.npz, what each network's points are off by, in mm,
+on validation and test films (no film, no landmark).  Doubles of test films are out of training.
 """
 
 import argparse
@@ -107,6 +107,7 @@ def main() -> None:
     parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per pixel of the films, unless they are 1935 x 2400 px")
     parser.add_argument("--configs", type=int, default=64, metavar="N", help="configurations, the baseline among them")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], metavar="N", help="trainings of each, one seed after the other")
+    parser.add_argument("--baseline-seeds", type=int, default=14, metavar="N", help="trainings of the baseline, by seeds from 0")
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="trainings at a time, of one thread each")
     parser.add_argument("--minutes", type=float, default=float("inf"), metavar="M", help="begin no training after so long")
     parser.add_argument("--one", nargs=2, type=int, help=argparse.SUPPRESS)
@@ -129,6 +130,7 @@ def run_missing(args: Namespace, folder: Path) -> None:
     kept = KEPT / "isbi2015.parquet"
     done = set(map(tuple, pd.read_parquet(kept)[["config", "seed"]].drop_duplicates().to_numpy().tolist())) if kept.exists() else set()
     jobs = [(place, seed) for seed in args.seeds for place in range(args.configs)]
+    jobs += [(0, seed) for seed in range(args.baseline_seeds) if (0, seed) not in jobs]
     left = [job for job in jobs if job not in done and not (folder / f"{job[0]:03d}-{job[1]}.json").exists()]
     print(f"{len(jobs) - len(left)} of {len(jobs)} trainings are there", file=sys.stderr, flush=True)
     began = time.monotonic()

@@ -10,6 +10,7 @@ from search.promotion import Job
 from search.records import Event, Ledger, histories
 
 _TIME_IS_UP = "time for promotion is up"
+_NO_TIME = "time for promotion does not suffice for a whole training"
 
 
 class Confirmation:
@@ -18,26 +19,31 @@ class Confirmation:
     Args:
         jobs: what promotion wants trained.
         ledger: where events go and, on resume, where history comes from.
-        seed: of the run.
         is_over: whether trainings must stop so that selection, test and export still fit.
         observers: told of every new event, in order.
+        has_time: whether a job that has had so many epochs would reach its end; a fresh one is of no use otherwise and does not begin.
 
     Attributes:
         reported: last epoch that the ledger holds, by job.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], ledger: Ledger, seed: int, is_over: Callable[[], bool], observers: Sequence[Observer] = ()
+        self,
+        jobs: Sequence[Job],
+        ledger: Ledger,
+        is_over: Callable[[], bool],
+        observers: Sequence[Observer] = (),
+        has_time: Callable[[Job, int], bool] = lambda job, reported: True,
     ) -> None:
         past = {entry.trial["trial"]: entry for entry in histories(list(ledger.events()))}
         reports = {job.trial: past[job.trial].reports if job.trial in past else [] for job in jobs}
-        self._ledger, self._is_over, self._observers = ledger, is_over, tuple(observers)
+        self._ledger, self._is_over, self._observers, self._has_time = ledger, is_over, tuple(observers), has_time
         self._epochs = {job.trial: job.config.train.epochs for job in jobs}
         self._ended = {job.trial for job in jobs if job.trial in past and past[job.trial].end is not None}
         self.reported: dict[str, int] = {trial: max((report["epoch"] for report in told), default=0) for trial, told in reports.items()}
         first = 1 + max((int(entry.trial["number"]) for entry in past.values()), default=-1)
         for number, job in enumerate((job for job in jobs if job.trial not in past), start=first):
-            self._announce(job, number, seed)
+            self._announce(job, number)
         for trial, told in reports.items():
             if told:  # the last report may have decided an end that a killed driver did not write
                 self._settle(trial, told[-1]["epoch"], told[-1]["decision"])
@@ -49,7 +55,12 @@ class Confirmation:
             for job in self._waiting:
                 self._end(job.trial, "stopped", _TIME_IS_UP)
             self._waiting.clear()
-        return self._waiting.pop(0) if self._waiting else None
+        while self._waiting:
+            job = self._waiting.pop(0)
+            if not job.is_fresh or self._has_time(job, self.reported[job.trial]):
+                return job
+            self._end(job.trial, "stopped", _NO_TIME)
+        return None
 
     def heard(self, trial: str, figures: Mapping[str, Any]) -> bool:
         """An epoch has ended; whether the job goes on."""
@@ -68,7 +79,7 @@ class Confirmation:
         """The job has failed with this traceback."""
         self._end(trial, "failed", text.strip().splitlines()[-1] if text.strip() else "no message", text)
 
-    def _announce(self, job: Job, number: int, seed: int) -> None:
+    def _announce(self, job: Job, number: int) -> None:
         entry = {
             "event": "trial",
             "trial": job.trial,
@@ -78,8 +89,9 @@ class Confirmation:
             "is_baseline": False,
             "values": dict(job.values),
             "config": job.config.model_dump(mode="json"),
-            "seed": seed,
-            "fold": -1,
+            "seed": job.config.train.seed,
+            "fold": job.fold,
+            "continues": not job.is_fresh,
         }
         self._write(entry)
 

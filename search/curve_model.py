@@ -14,8 +14,9 @@ from scipy.special import log_ndtr
 from scipy.stats import qmc
 
 from search.cube import coordinates, place_in, point_at, snapped
-from search.forecast import Forecast, forecasts
+from search.forecast import forecasts
 from search.history import Trial
+from search.levels import levelled
 from search.process import Process, log_expected_improvement
 from search.space.knobs import Knob
 
@@ -44,7 +45,7 @@ def proposals(knobs: Sequence[Knob], trials: Sequence[Trial], random: np.random.
     known = forecasts(trials)
     told = [(trial, forecast) for trial, forecast in zip(trials, known, strict=True) if forecast is not None]
     points = np.stack([coordinates(knobs, trial.values) for trial, _ in told])
-    values, noise = _levelled([forecast for _, forecast in told])
+    _, values, noise = levelled([forecast for _, forecast in told])
     waiting = [trial for trial, forecast in zip(trials, known, strict=True) if forecast is None and trial.outcome is None]
     process = Process.fit(points, values, noise)
     expected, _ = process.at(points)
@@ -70,17 +71,6 @@ def proposals(knobs: Sequence[Knob], trials: Sequence[Trial], random: np.random.
         if len(found) == number:
             break
     return found
-
-
-def _levelled(known: Sequence[Forecast]) -> tuple[Floats, Floats]:
-    """Values (N,) and variances (N,) on a scale on which one bad trial weighs no more than another: logarithmic above the median."""
-    values = np.array([forecast.value for forecast in known])
-    variances = np.array([forecast.variance for forecast in known])
-    unit = max(float(np.median(values) - values.min()), 1e-9)
-    above = np.clip((values - values.min()) / unit, 0, None)
-    level = np.log1p(above)
-    spread = float(level.std()) + 1e-9
-    return (level - level.mean()) / spread, np.clip(variances / ((1 + above) * unit * spread) ** 2, 0, 4.0)
 
 
 def _possible(knobs: Sequence[Knob], trials: Sequence[Trial]) -> Process | None:

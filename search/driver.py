@@ -73,9 +73,12 @@ def open_data(source: SourceConfig, space: Space) -> TrainingData:
     """
     cache_dir = datasets.default_cache_dir()
     dataset = datasets.read(source, cache_dir)
-    sizes = space.grid_sizes()
+    sizes, folds = space.grid_sizes(), space.promotion.folds
+    if folds > 1:
+        source = source.model_copy(update={"num_folds": folds})
     data = TrainingData.of(dataset, source, cache_dir, sizes)
-    space.check_against(len(data.train_ids))
+    fewest = min(len(each.train_ids) for each in (data, *(data.with_fold(fold) for fold in range(folds if folds > 1 else 0))))
+    space.check_against(fewest)
     for point in space.start_from:  # a schedule's file or landmarks that do not fit would fail every trial
         feedback.begin(space.configure(point, 0), data.train_ids, dataset.protocol, ())
     if not data.validation_ids:

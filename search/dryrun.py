@@ -11,6 +11,7 @@ from ceph_core.training.device import pick_device, pick_precision
 from ceph_core.training.memory import estimate_memory_mb
 from ceph_core.training.progressive import stage_alone, stage_size
 from ceph_core.training.timing import film_seconds, full_epochs
+from search.candidates import trainings
 from search.live import LiveView
 from search.space import Space
 
@@ -23,6 +24,11 @@ def show(space: Space, data: TrainingData, view: LiveView) -> None:
     for note in data.splits.notes:
         view.say(note)
     view.console.print(_table(space, data))
+    anew = [training for training in trainings(space.promotion) if training.seed > 0]
+    view.say(
+        f"promotion: up to {space.promotion.candidates} candidates and the baseline are trained to their end and {len(anew)} times anew"
+        + (f", on {space.promotion.folds} folds of the films" if space.promotion.folds > 1 else "")
+    )
 
 
 def _table(space: Space, data: TrainingData) -> Table:

@@ -17,10 +17,11 @@ from search.cost import Timetable
 from search.film_tables import prediction_table
 from search.live import LiveView
 from search.promotion import Job, Outcome, promote
-from search.records import Ledger, RunFolder, write_predictions
+from search.records import BEST_SINGLE, Ledger, RunFolder, write_predictions
 from search.space import Space
 from search.tune import cluster as ray_cluster
 from search.tune.trial import Order, Shared
+from search.verdict import verdict
 
 BUILD_VARIABLE = "CEPH_SEARCH_TRAINING"
 """`module:function` in the place of the real training: tests of the search run made-up curves through the real driver."""
@@ -84,12 +85,7 @@ class Execution:
         page = report.build(self.run.path)
         title = f"locked test, {self.data.dataset.name}: {len(self.data.test_ids)} films"
         view.console.print(table(title, outcome.scores, view.console.width))
-        if outcome.against_baseline is not None:
-            paired = outcome.against_baseline
-            view.say(
-                f"ensemble - baseline: {paired.difference_mm:+.3f} mm a film, 95 % interval [{paired.low_mm:+.3f}, {paired.high_mm:+.3f}], "
-                f"Wilcoxon p = {paired.p_value:.2g}"
-            )
+        view.say(verdict(outcome.paired))
         view.say(f"ensemble: {self.run.ensemble_dir}\nreport:   {page}\ntook {self.elapsed_s() / 60:.1f} min")
         return page
 
@@ -123,14 +119,17 @@ class Execution:
         call_all = partial(ray_cluster.call_all, resources=self.space.resources, on_wait=self._waiting)
         outcome = promote(self.run, self.policy, self.data, self._run_jobs, call_all, self.view.say)
         write_predictions(self.run, prediction_table(self.data, outcome))
-        against = {"baseline": outcome.against_baseline, "best single": outcome.against_single}
         self.ledger.append_promotion(
             candidates=[state.trial for state in self.policy.candidates()],
-            members=[member.name for member in outcome.members],
+            members=[entry.name for entry in outcome.picked],
             weights=list(outcome.selection.weights),
             combination=outcome.selection.combine,
             validation_mre_mm=outcome.selection.score_mm,
-            paired_mm={name: vars(paired) for name, paired in against.items() if paired is not None},
+            validation_films=len(outcome.judged),
+            expected_mm={"ensemble": vars(outcome.selection.expected), BEST_SINGLE: vars(outcome.selection.expected_single)},
+            confirmed=[vars(each) for each in outcome.confirmed],
+            paired_mm={name: vars(paired) for name, paired in outcome.paired.items()},
+            verdict=verdict(outcome.paired),
             onnx_difference_px=outcome.onnx_difference_px,
         )
         return outcome
@@ -141,16 +140,21 @@ class Execution:
     def _run_jobs(self, jobs: Sequence[Job]) -> None:
         """Train promotion's jobs until done, or until only the time to finish is left."""
         limit = self.policy.timetable.jobs_end_s()
-        confirmation = Confirmation(jobs, self.ledger, self.seed, lambda: self.elapsed_s() > limit, self._books.observers)
+
+        def has_time(job: Job, reported: int) -> bool:
+            needed = self.policy.cost.seconds(job.config, reported)
+            return math.isinf(limit) or needed is None or self.elapsed_s() + needed <= limit
+
+        confirmation = Confirmation(jobs, self.ledger, lambda: self.elapsed_s() > limit, self._books.observers, has_time)
 
         def next_order() -> Order | None:
             job = confirmation.next()
             if job is None:
                 return None
             folder, candidate = (str(self.run.trial_dir(trial)) for trial in (job.trial, job.candidate))
-            return Order(
-                job.trial, job.config.model_dump(mode="json"), folder, confirmation.reported[job.trial] or job.from_epoch, candidate
-            )
+            reported = confirmation.reported[job.trial] or job.from_epoch
+            start_from = None if job.is_fresh else candidate
+            return Order(job.trial, job.config.model_dump(mode="json"), folder, reported, start_from, job.fold)
 
         if not self._run_orders(next_order, confirmation):
             raise Interrupted

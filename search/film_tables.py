@@ -25,7 +25,7 @@ def prediction_table(data: TrainingData, outcome: Outcome) -> pd.DataFrame:
     """Every model's points, and beside them the reference, the human readers and the mean shape."""
     records = data.dataset.by_id()
     tables = [_points_table(data, model, role, *given) for (model, role), given in outcome.predictions.items()]
-    for role, ids in (("validation", data.validation_ids), ("test", data.test_ids)):
+    for role, ids in (("validation", outcome.judged), ("test", data.test_ids)):
         films = [records[film] for film in ids]
         unmarked = np.full((len(data.dataset.protocol), 2), np.nan)
         truths = {REFERENCE: np.stack([film.landmarks_px for film in films])}
@@ -43,11 +43,12 @@ def _points_table(
     data: TrainingData, model: str, role: str, ids: Sequence[str], points_px: np.ndarray, confidence: np.ndarray
 ) -> pd.DataFrame:
     symbols = data.dataset.protocol.symbols
+    folds = {row.film_id: row.fold for row in data.splits.rows}
     return pd.DataFrame(
         {
             "model": model,
             "role": role,
-            "fold": -1,
+            "fold": np.repeat([folds.get(film, -1) if role == "validation" else -1 for film in ids], len(symbols)),
             "film": np.repeat(np.asarray(ids, dtype=object), len(symbols)),
             "landmark": np.tile(np.asarray(symbols, dtype=object), len(ids)),
             "x_px": points_px[..., 0].ravel(),

@@ -73,7 +73,9 @@ class LiveView:
         """Say what entered the ledger: trials that begin and end, and epochs where there is no table to show them."""
         kind = event["event"]
         if kind == "trial" and event["role"] == "confirm":
-            self.say(f"{event['trial']} starts: {event['candidate']} trains on to the end")
+            how = "on to the end" if event["continues"] else f"anew with seed {event['seed']}"
+            fold = f", judged on fold {event['fold']}" if event["fold"] >= 0 else ""
+            self.say(f"{event['trial']} is queued: {event['candidate']} trains {how}{fold}")
             self._findings[event["trial"]] = set(self._findings.get(event["candidate"], ()))
             self._configs[event["trial"]] = Config.model_validate(event["config"])
         elif kind == "trial":

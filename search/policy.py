@@ -15,6 +15,7 @@ from typing import Any
 from ceph_core.config import Config
 from ceph_core.errors import InputError
 from ceph_core.training.health import names_in, stops_for
+from search.candidates import Estimate, estimates, trainings
 from search.cost import EpochCost, Timetable, makespan_s
 from search.history import Kind, Outcome, Trial
 from search.records import Event, Journal, histories, past_trials
@@ -107,6 +108,8 @@ class Policy:
         self.is_searched = False
         self._ranked: list[tuple[float, int, TrialState]] = []
         self._ended_areas: Counter[str] = Counter()
+        self._num_reports = 0
+        self._chosen: tuple[tuple[int, int, int], list[TrialState]] | None = None
         self._ledger, self._elapsed_s, self._observers = ledger, elapsed_s, tuple(observers)
         self._waiting: list[str] = []
         self._restore(list(ledger.events()))
@@ -195,20 +198,32 @@ class Policy:
         return [state for _, _, state in self._ranked]
 
     def candidates(self) -> list[TrialState]:
-        """What promotion works on: the baseline, and the best distinct configurations by their last validation MRE."""
-        most = self.space.promotion.candidates
-        best = [state for _, _, state in self._ranked[:most]]
-        place = None if self.baseline is None else self._place(self.baseline)
-        return best if place is None or place < most else [self._ranked[place][2], *best]
+        """What promotion works on: the baseline, and the best distinct configurations by what they can be expected to have."""
+        seen = (len(self.trials), self._num_reports, self.num_ended.total())
+        if self._chosen is None or self._chosen[0] != seen:
+            expected = self.estimates()
+            ranked = sorted(self.ranking(), key=lambda state: (expected[state.number].value_mm, state.number))
+            self._chosen = seen, self._with_baseline(ranked[: self.space.promotion.candidates])
+        return list(self._chosen[1])
+
+    def estimates(self) -> dict[int, Estimate]:
+        """What each trial's configuration can be expected to have, by number; see `search.candidates`."""
+        return estimates(self.space.knobs, self.sampler.trials)
+
+    def _with_baseline(self, best: list[TrialState]) -> list[TrialState]:
+        baseline = self.baseline
+        return best if baseline is None or self._place(baseline) is None or any(state is baseline for state in best) else [baseline, *best]
 
     def promotion_s(self) -> float | None:
-        """Estimated wall time to finish the candidates as they stand; None before anything was measured."""
+        """Estimated wall time to train what promotion wants of the trials that lead now; None before anything was measured."""
         jobs = []
-        for state in self.candidates():
-            seconds = self.cost.seconds(state.config, from_epoch=state.epoch)
-            if seconds is None:
-                return None
-            jobs.append(seconds)
+        leading = self._with_baseline([state for _, _, state in self._ranked[: self.space.promotion.candidates]])
+        for state in leading:
+            for training in trainings(self.space.promotion):
+                seconds = self.cost.seconds(state.config, from_epoch=state.epoch if training.seed == 0 else 0)
+                if seconds is None:
+                    return None
+                jobs.append(seconds)
         return makespan_s(jobs, self.workers) if jobs else None
 
     def remaining_s(self) -> float | None:
@@ -268,6 +283,7 @@ class Policy:
     def _take(self, state: TrialState, epoch: int, value_mm: float | None, validated: bool) -> None:
         if validated:
             self.sampler.report(state.number, epoch, state.config.train.epochs, value_mm)
+        self._num_reports += 1
         state.epoch = max(state.epoch, epoch)
         if value_mm is not None and math.isfinite(value_mm):
             self._unrank(state)

@@ -1,4 +1,4 @@
-"""How members' answers become one: the mean of their points, or the peak of their mean heatmap."""
+"""How members' answers become one: the mean of their points, as it is or weighted by confidence, or the peak of their mean heatmap."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -10,8 +10,31 @@ from torch import Tensor
 
 from ceph_core.inference.frames import Frame, Placement, common, largest, move
 
-Combination = Literal["single", "coordinate_mean", "heatmap_mean"]
+Combination = Literal["single", "coordinate_mean", "confidence_mean", "heatmap_mean"]
 COMBINATIONS: tuple[Combination, ...] = get_args(Combination)
+
+
+_LEAST_CONFIDENCE = 1e-3
+"""What a point counts at least: members that are all sure of nothing still have a mean."""
+
+
+def joined(points: Tensor, confidences: Tensor, combine: Combination, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Members' points as one, by any rule but heatmap_mean, and their mean confidence.
+
+    Args:
+        points: (M, N, K, 2).
+        confidences: (M, N, K), 0-1.
+        weights: (M,) of sum 1.
+
+    Returns:
+        (N, K, 2) points and (N, K) confidences.
+    """
+    assert combine != "heatmap_mean"
+    confidence = coordinate_mean(confidences, weights)
+    if combine != "confidence_mean":
+        return coordinate_mean(points, weights), confidence
+    trust = weights.to(points)[:, None, None] * confidences.to(points).clamp_min(_LEAST_CONFIDENCE)
+    return (trust[..., None] * points).sum(0) / trust.sum(0)[..., None], confidence
 
 
 def coordinate_mean(points: Tensor, weights: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ceph_core import __version__
 from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas
-from ceph_core.inference.ensemble import coordinate_mean, heatmap_mean, to_original
+from ceph_core.inference.ensemble import coordinate_mean, heatmap_mean, joined, to_original
 from ceph_core.inference.frames import Placement
 from ceph_core.inference.predictor import Predictor
 
@@ -60,12 +60,13 @@ class FilmModel(nn.Module):
             member.codec.activate(net(placed[member.canvas][0][None, None])) for member, net in zip(self.members, self.nets, strict=True)
         ]
         decoded = [member.codec.decode(each) for member, each in zip(self.members, maps, strict=True)]
-        confidence = coordinate_mean(torch.stack([each for _, each in decoded]), self.weights)
+        confidences = torch.stack([each for _, each in decoded])
         if self.combine == "heatmap_mean":
             points = heatmap_mean(maps, self.frames, placements, self.weights)
+            confidence = coordinate_mean(confidences, self.weights)
         else:
             each_points = [to_original(each, at) for (each, _), at in zip(decoded, placements, strict=True)]
-            points = coordinate_mean(torch.stack(each_points), self.weights)
+            points, confidence = joined(torch.stack(each_points), confidences, self.combine, self.weights)
         return points[0].float(), confidence[0].float()
 
 

@@ -16,7 +16,16 @@ from ceph_core.data.parallel import Progress, in_order
 from ceph_core.data.views import on_canvas
 from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas, fit_affine
-from ceph_core.inference.ensemble import COMBINATIONS, Combination, as_points, coordinate_mean, heatmap_mean, normalised, to_original
+from ceph_core.inference.ensemble import (
+    COMBINATIONS,
+    Combination,
+    as_points,
+    coordinate_mean,
+    heatmap_mean,
+    joined,
+    normalised,
+    to_original,
+)
 from ceph_core.inference.frames import Frame, Placement, placement
 from ceph_core.inference.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ceph_core.inference.member import Member, is_member, load_member
@@ -52,7 +61,7 @@ class Predictor:
     Args:
         members: all on `device`.
         weights: one positive number each; they are scaled to sum 1.
-        combine: "single", "coordinate_mean" or "heatmap_mean".
+        combine: the rule.
         protocol: the landmarks' names and order.
         device: where the networks are.
         manifest: what the ensemble folder says of itself, if it came from one.
@@ -180,19 +189,26 @@ class Predictor:
             )
             for view in self.tta.views
         ]
-        points, confidence = (torch.stack(each).mean(0) for each in zip(*seen, strict=True))
-        return [Prediction(xy, sure) for xy, sure in zip(as_points(points), confidence.float().cpu().numpy(), strict=True)]
+        points, confidences = (torch.stack(each).mean(0) for each in zip(*seen, strict=True))
+        if self.combine == "heatmap_mean":
+            xy, confidence = points, coordinate_mean(confidences, self.weights)
+        else:
+            xy, confidence = joined(points, confidences, self.combine, self.weights)
+        return [Prediction(at, sure) for at, sure in zip(as_points(xy), confidence.float().cpu().numpy(), strict=True)]
 
     def _in_view(self, pictures: Mapping[Canvas, Tensor], placed: Mapping[Canvas, Placement]) -> tuple[Tensor, Tensor]:
-        """(N, K, 2) float64 points in original px and (N, K) confidences of films (N, 1, H, W) that lie on the canvases as told."""
+        """What one view of films (N, 1, H, W), which lie on the canvases as told, is averaged by.
+
+        Returns:
+            float64 points in original px, (M, N, K, 2) of each member, or (N, K, 2) where heatmaps are averaged; (M, N, K) confidences.
+        """
         placements = [placed[member.canvas] for member in self.members]
         maps = [heatmaps_of(member, pictures[member.canvas]) for member in self.members]
         decoded = [member.codec.decode(each) for member, each in zip(self.members, maps, strict=True)]
-        confidence = coordinate_mean(torch.stack([each for _, each in decoded]), self.weights)
+        confidences = torch.stack([each for _, each in decoded])
         if self.combine == "heatmap_mean":
-            return heatmap_mean(maps, self.frames, placements, self.weights), confidence
-        in_original = [to_original(each, at) for (each, _), at in zip(decoded, placements, strict=True)]
-        return coordinate_mean(torch.stack(in_original), self.weights), confidence
+            return heatmap_mean(maps, self.frames, placements, self.weights), confidences
+        return torch.stack([to_original(each, at) for (each, _), at in zip(decoded, placements, strict=True)]), confidences
 
 
 def _protocol_of(member: Member, folder: Path) -> Protocol:

@@ -1,4 +1,8 @@
-"""Which candidates become members: greedy forward selection with replacement on validation films (Caruana et al., ICML 2004)."""
+"""Which candidates become members: greedy forward selection with replacement on films none of them trained on (Caruana et al., ICML 2004).
+
+A choice among many is lucky in part.  So a member has to bring more than the noise of what it brings, and what a selection can be expected
+to have on new films is measured by selecting again and again without a part of the films, which then judges.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,21 +14,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ceph_core.geometry import Affine
-from ceph_core.inference.ensemble import Combination, as_points, to_original
+from ceph_core.inference.ensemble import Combination, as_points, joined, to_original
 from ceph_core.inference.frames import Frame, common, largest, move, placement
 from ceph_core.inference.member import Member
 from ceph_core.inference.outputs import MemberOutputs
-from ceph_core.metrics import radial_errors_mm
+from ceph_core.metrics import bootstrap_interval, radial_errors_mm
 
 TOLERANCE_MM = 1e-3
-"""A member that lowers the validation MRE by less is not worth its time."""
+"""A member that lowers the MRE by less is not worth its time."""
+NOISE = 1.0
+"""Nor is one whose gain, film by film, is not so many standard errors above nothing."""
+_PARTS = 5
+"""Parts of the films that judge, in turn, what the others chose."""
 _CHUNK = 16
 """Films whose heatmaps are averaged at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A trained network's answers on the validation films.
+    """What could be a member: a network's answers on films it did not train on, or those of several, each on its own.
 
     Attributes:
         outputs: N films; with heatmaps, or its heatmaps are never averaged.
@@ -44,11 +52,20 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Step:
-    """One ensemble that was looked at and kept: candidates' indices (repeated ones weigh more) and its validation MRE."""
+    """One ensemble that was looked at and kept: candidates' indices (repeated ones weigh more) and its MRE."""
 
     combine: Combination
     picks: tuple[int, ...]
     score_mm: float
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """MRE on films that had no part in choosing, mm, and its 95 % interval over films; NaN where there are too few films."""
+
+    mre_mm: float
+    low_mm: float
+    high_mm: float
 
 
 @dataclass(frozen=True)
@@ -59,8 +76,9 @@ class Selection:
         members: distinct candidates' indices.
         weights: one a member, of sum 1.
         combine: the rule that goes with them.
-        score_mm: validation MRE; optimistic, since it was chosen by.
-        trace: every ensemble kept on the way, by rule.
+        score_mm: MRE on the films it was chosen by, which is optimistic.
+        trace: every ensemble kept on the way, by rule; the first is the best single candidate.
+        expected: of such a selection on films it was not chosen by; `expected_single`: of taking the best single candidate.
     """
 
     members: tuple[int, ...]
@@ -68,6 +86,13 @@ class Selection:
     combine: Combination
     score_mm: float
     trace: tuple[Step, ...]
+    expected: Expectation
+    expected_single: Expectation
+
+    @property
+    def picks(self) -> tuple[int, ...]:
+        """The chosen candidates, repeated ones as often as they weigh."""
+        return next(step.picks for step in reversed(self.trace) if step.score_mm == self.score_mm and set(step.picks) == set(self.members))
 
 
 def greedy_select(
@@ -76,12 +101,14 @@ def greedy_select(
     spacing_mm: NDArray[np.float64],
     max_members: int = 5,
     tolerance_mm: float = TOLERANCE_MM,
+    noise: float = NOISE,
     progress: Callable[[str], None] | None = None,
 ) -> Selection:
     """Grow an ensemble from the best single candidate, for each rule of combination, and take the best.
 
-    Every round adds the candidate (one already in may come again) that lowers the validation MRE most; it ends where none
-    lowers it by more than `tolerance_mm`.  A more complicated rule has to beat a simpler one by as much.
+    Every round adds the candidate (one already in may come again) that lowers the MRE most; it ends where that is less than
+    `tolerance_mm`, or less than `noise` standard errors of the difference between films.  A more complicated rule has to beat a
+    simpler one by as much.
 
     Args:
         candidates: their films are the same, in the same order; predicted by networks that did not train on them.
@@ -91,39 +118,100 @@ def greedy_select(
         progress: told in a line what was kept.
     """
     assert candidates and max_members >= 1
-
-    moved: Moved = {}
-
-    def score(combine: Combination, picks: Sequence[int]) -> float:
-        points = combined_points([candidates[pick] for pick in picks], combine, moved)
-        return float(np.nanmean(radial_errors_mm(points, reference_px, spacing_mm)))
-
-    alone = [score("single", [index]) for index in range(len(candidates))]
-    best = Step("single", (int(np.argmin(alone)),), min(alone))
-    trace = [best]
-    rules: list[Combination] = ["coordinate_mean"]
-    if all(candidate.outputs.heatmaps is not None for candidate in candidates):
-        rules.append("heatmap_mean")
-    for combine in rules if len(candidates) > 1 and max_members > 1 else []:
-        current = trace[0]
-        for _ in range(2 * max_members - 1):
-            full = len(set(current.picks)) >= max_members
-            options = [index for index in range(len(candidates)) if not full or index in current.picks]
-            grown = [Step(combine, (*current.picks, index), score(combine, (*current.picks, index))) for index in options]
-            better = min(grown, key=lambda step: step.score_mm)
-            if not better.score_mm < current.score_mm - tolerance_mm:
-                break
-            current = better
-            trace.append(current)
-            if progress:
-                progress(f"{combine}: {len(set(current.picks))} members, validation MRE {current.score_mm:.3f} mm")
-        if current.score_mm < best.score_mm - tolerance_mm:
-            best = current
+    grower = _Grower(candidates, reference_px, spacing_mm, max_members, tolerance_mm, noise)
+    everything = np.arange(len(reference_px))
+    best, trace = grower.grow(everything, progress)
     counts = Counter(best.picks)
+    expected, expected_single = grower.expectations()
     return Selection(
         tuple(counts), tuple(count / len(best.picks) for count in counts.values()), best.combine if len(counts) > 1 else "single",
-        best.score_mm, tuple(trace),
+        best.score_mm, trace, expected, expected_single,
     )  # fmt: skip
+
+
+Rows = NDArray[np.int64]
+
+
+class _Grower:
+    """Grows ensembles on any part of the films; what an ensemble errs on each film is computed once."""
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        reference_px: NDArray[np.float64],
+        spacing_mm: NDArray[np.float64],
+        max_members: int,
+        tolerance_mm: float,
+        noise: float,
+    ) -> None:
+        self._candidates, self._reference_px, self._spacing_mm = candidates, reference_px, spacing_mm
+        self._max_members, self._tolerance_mm, self._noise = max_members, tolerance_mm, noise
+        self._moved: Moved = {}
+        self._errors: dict[tuple[Combination, tuple[int, ...]], NDArray[np.float64]] = {}
+        self._rules: list[Combination] = []
+        if len(candidates) > 1 and max_members > 1:
+            self._rules = ["coordinate_mean", "confidence_mean"]
+            if all(candidate.outputs.heatmaps is not None for candidate in candidates):
+                self._rules.append("heatmap_mean")
+
+    def errors_mm(self, combine: Combination, picks: Sequence[int]) -> NDArray[np.float64]:
+        """(N, K) of these candidates together."""
+        key = (combine, tuple(sorted(picks)))
+        if key not in self._errors:
+            points = combined_points([self._candidates[pick] for pick in key[1]], combine, self._moved)
+            self._errors[key] = radial_errors_mm(points, self._reference_px, self._spacing_mm)
+        return self._errors[key]
+
+    def grow(self, rows: Rows, progress: Callable[[str], None] | None = None) -> tuple[Step, tuple[Step, ...]]:
+        """The best ensemble on these films, and every one kept on the way."""
+        best = min((self._step("single", (index,), rows) for index in range(len(self._candidates))), key=lambda step: step.score_mm)
+        trace = [best]
+        for combine in self._rules:
+            current = trace[0]
+            for _ in range(2 * self._max_members - 1):
+                full = len(set(current.picks)) >= self._max_members
+                options = [index for index in range(len(self._candidates)) if not full or index in current.picks]
+                better = min((self._step(combine, (*current.picks, index), rows) for index in options), key=lambda step: step.score_mm)
+                if not self._is_better(better, current, rows):
+                    break
+                current = better
+                trace.append(current)
+                if progress:
+                    progress(f"{combine}: {len(set(current.picks))} members, MRE {current.score_mm:.3f} mm")
+            if self._is_better(current, best, rows):
+                best = current
+        return best, tuple(trace)
+
+    def expectations(self) -> tuple[Expectation, Expectation]:
+        """Of the best ensemble and of the best single candidate, chosen without the films that judge them."""
+        count = len(self._reference_px)
+        parts = min(_PARTS, count)
+        if parts < 2:
+            unknown = Expectation(float("nan"), float("nan"), float("nan"))
+            return unknown, unknown
+        ensemble, single = (np.full(self._reference_px.shape[:2], np.nan) for _ in range(2))
+        for part in range(parts):
+            judges = np.arange(count) % parts == part
+            best, trace = self.grow(np.flatnonzero(~judges))
+            for errors, step in ((ensemble, best), (single, trace[0])):
+                errors[judges] = self.errors_mm(step.combine, step.picks)[judges]
+        return _expectation(ensemble), _expectation(single)
+
+    def _step(self, combine: Combination, picks: tuple[int, ...], rows: Rows) -> Step:
+        return Step(combine, picks, float(np.nanmean(self.errors_mm(combine, picks)[rows])))
+
+    def _is_better(self, one: Step, other: Step, rows: Rows) -> bool:
+        """Whether an ensemble has a lower error than another, beyond what the films' differences leave open."""
+        if not one.score_mm < other.score_mm - self._tolerance_mm:
+            return False
+        gains = self.errors_mm(other.combine, other.picks)[rows] - self.errors_mm(one.combine, one.picks)[rows]
+        by_film = np.nanmean(gains[~np.isnan(gains).all(axis=1)], axis=1)
+        doubt = float(by_film.std(ddof=1)) / np.sqrt(len(by_film)) if len(by_film) > 1 else 0.0
+        return bool(by_film.mean() > self._noise * doubt)
+
+
+def _expectation(errors_mm: NDArray[np.float64]) -> Expectation:
+    return Expectation(float(np.nanmean(errors_mm)), *bootstrap_interval(errors_mm))
 
 
 Moved = dict[tuple[int, Frame], Tensor]
@@ -137,8 +225,9 @@ def combined_points(picks: Sequence[Candidate], combine: Combination, moved: Mov
         moved: keeps moved heatmaps from call to call, N * K * h * w * 2 bytes a candidate and frame.
     """
     if combine != "heatmap_mean":
-        mean: NDArray[np.float64] = np.stack([pick.outputs.points_px for pick in picks]).mean(0)
-        return mean
+        points = torch.stack([torch.from_numpy(pick.outputs.points_px) for pick in picks])
+        confidences = torch.stack([torch.from_numpy(pick.outputs.confidence) for pick in picks])
+        return as_points(joined(points, confidences, combine, torch.full((len(picks),), 1 / len(picks), dtype=torch.float64))[0])
     counts = Counter(map(id, picks))
     distinct = list({id(pick): pick for pick in picks}.values())
     frames = [pick.frame for pick in distinct]
@@ -147,13 +236,13 @@ def combined_points(picks: Sequence[Candidate], combine: Combination, moved: Mov
     for pick in distinct:
         if (id(pick), goal) not in kept:
             kept[id(pick), goal] = _moved(pick, goal, affines)
-    points = []
+    chunks = []
     for rows in _chunks(len(affines)):
         maps = sum(kept[id(pick), goal][rows].float() * (counts[id(pick)] / len(picks)) for pick in distinct)
         assert isinstance(maps, Tensor)
         found, _ = goal.codec.decode(maps)
-        points.append(as_points(to_original(found, placement(affines[rows]))))
-    return np.concatenate(points)
+        chunks.append(as_points(to_original(found, placement(affines[rows]))))
+    return np.concatenate(chunks)
 
 
 def _moved(pick: Candidate, goal: Frame, affines: Affine) -> Tensor:

@@ -10,7 +10,7 @@ from search.records import Event
 from search.replay.curves import Curve, Curves
 from search.replay.timeline import Clock, Step, drive
 
-_NO_LIMIT = Timetable(float("inf"), 0.35)
+NO_LIMIT = Timetable(float("inf"), 0.35)
 
 
 class MemoryLedger:
@@ -41,7 +41,7 @@ class Replayed:
         policy: as it ended.
         events: of the ledger.
         found: (simulated seconds, value) whenever a report was the lowest so far.
-        epochs: trained in all; seconds: of all workers that were trained.
+        epochs: trained in all; seconds: of all workers that were trained; ended_s: simulated second of the last report.
     """
 
     policy: Policy
@@ -49,6 +49,7 @@ class Replayed:
     found: tuple[tuple[float, float], ...]
     epochs: int
     seconds: float
+    ended_s: float
 
     @property
     def stopped_share(self) -> float:
@@ -69,16 +70,17 @@ class _Watching:
     seconds: float = 0.0
 
 
-def replay(curves: Curves, *, seed: int, workers: int, until_s: float | None = None) -> Replayed:
+def replay(curves: Curves, *, seed: int, workers: int, until_s: float | None = None, timetable: Timetable = NO_LIMIT) -> Replayed:
     """Search the curves' space by its own sampler, rungs and budget.
 
     Args:
         seed: of the sampler.
         workers: trials at a time.
         until_s: simulated second at which it ends; None: with the space's last trial.
+        timetable: of the whole run, promotion included: the search ends in time for it.
     """
     clock, ledger, seen = Clock(), MemoryLedger(), _Watching()
-    policy = Policy(curves.space, ledger, seed, workers, _NO_LIMIT, clock)
+    policy = Policy(curves.space, ledger, seed, workers, timetable, clock)
 
     def step(assignment: Assignment, epoch: int) -> Step:
         curve = seen.curves.get(assignment.trial)
@@ -101,4 +103,4 @@ def replay(curves: Curves, *, seed: int, workers: int, until_s: float | None = N
             seen.found.append((clock.now, value))
 
     drive(policy, step, clock, until_s=until_s, on_report=on_report)
-    return Replayed(policy, tuple(ledger.events()), tuple(seen.found), seen.epochs, seen.seconds)
+    return Replayed(policy, tuple(ledger.events()), tuple(seen.found), seen.epochs, seen.seconds, clock.now)

@@ -20,10 +20,12 @@ from search import records
 from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, Run
 from search.report import figures, tables
 from search.report.comparison import Comparison, compare
+from search.report.confirmation import confirmation
 from search.report.films import ReadFilm, worst_films
 from search.report.health import trial_health
 from search.report.importance import Measure, knob_importances
 from search.study import importances as ped_anova
+from search.verdict import verdict
 
 
 def build(run_dir: Path | str, measure: Measure = ped_anova, read_film: ReadFilm = read_grey) -> Path:
@@ -74,6 +76,8 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
         films=worst_films(run, comparison, read_film) if comparison is not None and has_ensemble else [],
         tiers=tables.tiers(comparison if has_ensemble else None),
         failed=run.trials[run.trials["status"] == "failed"].to_dict("records"),
+        verdict=verdict(comparison.paired) if comparison is not None and has_ensemble else "",
+        confirmation=confirmation(run, {name: row.summary.mre_mm for name, row in comparison.rows.items()} if comparison else {}),
         promotion=_shown(run.promotion),
         command=tables.command(run),
         plan_text=yaml.safe_dump(run.plan, sort_keys=False, allow_unicode=True),
@@ -108,5 +112,9 @@ def _shown(promotion: Mapping[str, Any] | None) -> dict[str, str]:
     """The promotion's facts as text, by name."""
     if promotion is None:
         return {}
-    facts = {key.replace("_", " "): value for key, value in promotion.items() if key not in {"event", "time"}}
+    facts = {
+        key.replace("_", " "): value
+        for key, value in promotion.items()
+        if key not in {"event", "time", "confirmed", "expected_mm", "verdict", "paired_mm"}
+    }
     return {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in facts.items()}

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ceph_core import metrics
 from ceph_core.metrics import Errors, Paired, Summary
 from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, READER_PREFIX, REFERENCE, Run
+from search.verdict import paired_differences
 
 Points = NDArray[np.float64]
 
@@ -36,7 +37,7 @@ class Comparison:
         landmarks: K symbols.
         points: by model, (N, K, 2) original pixels, NaN where missing; the reference among them.
         rows: by name, in the order of the table.
-        paired: the ensemble against another model; negative: the ensemble is better.
+        paired: differences; negative: the first is better.  See `search.verdict`.
         notes: what could not be computed, and how human rows are to be read.
     """
 
@@ -81,7 +82,8 @@ def compare(run: Run) -> Comparison | str:
         except ValueError as error:
             notes.append(f"{model}: not scored: {error}")
     _add_readers_apart(points, spacing, rows, notes)
-    return Comparison(films, landmarks, points, rows, _paired(rows), tuple(notes))
+    paired = paired_differences({name: row.errors_mm for name, row in rows.items()})
+    return Comparison(films, landmarks, points, rows, paired, tuple(notes))
 
 
 def _on(grid: pd.MultiIndex, rows: pd.DataFrame, num_films: int) -> Points:
@@ -112,13 +114,3 @@ def _add_readers_apart(points: dict[str, Points], spacing: Points, rows: dict[st
             "The reference is drawn from these readers, so each stands closer to it than to the other: "
             "the row that sets one against the other is the fairer mark of what people agree on."
         )
-
-
-def _paired(rows: dict[str, Scored]) -> dict[str, Paired]:
-    if ENSEMBLE not in rows:
-        return {}
-    ensemble = rows[ENSEMBLE].errors_mm
-    marked = ~np.isnan(ensemble).all(axis=1)
-    return {
-        other: metrics.paired_test(ensemble[marked], rows[other].errors_mm[marked]) for other in (BASELINE, BEST_SINGLE) if other in rows
-    }

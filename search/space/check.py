@@ -18,7 +18,15 @@ def problems(spec: Spec, broken: Collection[KeyPath] = ()) -> Iterator[Problem]:
         spec: the file.
         broken: entries already complained about and left out of `spec`; nothing more is said about what hangs on them.
     """
-    found = [*_fixed(spec), *_schedules(spec), *_search(spec, broken), *_conditions(spec, broken), *_profile(spec), *_sampler(spec)]
+    found = [
+        *_fixed(spec),
+        *_schedules(spec),
+        *_search(spec, broken),
+        *_conditions(spec, broken),
+        *_profile(spec),
+        *_sampler(spec),
+        *_promotion(spec),
+    ]
     yield from found
     places = [path for path, _ in found] + list(broken)
     # What is built on an entry in doubt is judged once that entry is right.
@@ -56,6 +64,20 @@ def _fixed(spec: Spec) -> Iterator[Problem]:
 def _sampler(spec: Spec) -> Iterator[Problem]:
     if spec.sampler.name == "gp" and spec.sampler.stopped_as == "pruned":
         yield ("sampler", "stopped_as"), "a GP does not look at pruned trials, got 'pruned'; allowed with gp are complete, failed or null"
+
+
+def _promotion(spec: Spec) -> Iterator[Problem]:
+    asked = spec.promotion
+    if asked.folds > 1 and asked.seeds < 1:
+        yield (
+            ("promotion", "seeds"),
+            f"must be at least 1 with promotion.folds {asked.folds}, got {asked.seeds}: a search trains no fold",
+        )
+    if asked.max_members < asked.folds:
+        yield (
+            ("promotion", "max_members"),
+            f"must be at least promotion.folds, {asked.folds}, got {asked.max_members}: one pick is as many networks",
+        )
 
 
 def _no_schedule(spec: Spec, name: Any) -> str:

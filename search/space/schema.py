@@ -115,10 +115,18 @@ class Budget(Frozen):
 
 
 class PromotionSettings(Frozen):
-    """How the best become an ensemble."""
+    """How the best are confirmed and become an ensemble."""
 
-    candidates: Whole = Field(4, ge=1, le=100, description="best distinct configurations trained to the full budget")
-    max_members: Whole = Field(4, ge=1, le=32, description="most members of the ensemble")
+    candidates: Whole = Field(4, ge=1, le=100, description="best distinct configurations that are confirmed, beside the baseline")
+    seeds: Whole = Field(1, ge=0, le=20, description="fresh trainings of each candidate, by seeds the search has not seen")
+    folds: Whole = Field(
+        1,
+        ge=1,
+        le=20,
+        description="grouped folds: every film that is not locked is predicted by networks that did not train on it; "
+        "1: the search's own validation films, on which its trials are members, too",
+    )
+    max_members: Whole = Field(8, ge=1, le=64, description="most networks of the ensemble; with folds a pick is as many as there are folds")
     share: Number = Field(0.35, gt=0, lt=1, description="share of budget.hours kept for promotion, export and report")
 
 

@@ -73,6 +73,7 @@ class Order:
         folder: where state and reports go.
         reported: last epoch that the ledger holds.
         start_from: folder of another trial whose state is taken if this one has none yet.
+        fold: of films that validate; -1: the run's own validation films.
     """
 
     trial: str
@@ -80,6 +81,7 @@ class Order:
     folder: str
     reported: int = 0
     start_from: str | None = None
+    fold: int = -1
 
 
 class LandmarkTrial(tune.Trainable):
@@ -150,11 +152,14 @@ class LandmarkTrial(tune.Trainable):
             resume = Path(other) if other is not None and (Path(other) / STATE_FILE).exists() else None
             if resume is not None and (resume / SNAPSHOT_FOLDER).exists():
                 shutil.copytree(resume / SNAPSHOT_FOLDER, self._folder / SNAPSHOT_FOLDER, dirs_exist_ok=True)
+        data = self._shared.data
+        if data is not None and self._order.fold >= 0:
+            data = data.with_fold(self._order.fold)
         if self._shared.build:
-            training = _named(self._shared.build)(self._config, self._shared.data, resume)
+            training = _named(self._shared.build)(self._config, data, resume)
         else:
-            assert self._shared.data is not None
-            training = Training(self._config, self._shared.data, resume, self._device(), self._shared.rungs)
+            assert data is not None
+            training = Training(self._config, data, resume, self._device(), self._shared.rungs)
         heard = read_reports(self._folder)
         self._saver = Saver(self._folder)
         self._snapshots = Snapshots(self._folder / SNAPSHOT_FOLDER, self._config)

@@ -58,6 +58,7 @@ def test_a_film_is_put_on_the_canvas_as_everywhere_else(size: tuple[int, int]) -
     ("combine", "decoder"),
     [
         ("coordinate_mean", "log_parabola"),
+        ("confidence_mean", "log_parabola"),
         ("heatmap_mean", "log_parabola"),
         ("heatmap_mean", "soft_argmax"),
         ("coordinate_mean", "quarter"),

@@ -145,7 +145,7 @@ def test_points_and_confidences_are_plain_means_over_the_views() -> None:
         assert np.allclose(all_three, (2 * first + 2 * second - zeroth) / 3, atol=1e-6)
 
 
-@pytest.mark.parametrize("combine", ["single", "coordinate_mean", "heatmap_mean"])
+@pytest.mark.parametrize("combine", ["single", "coordinate_mean", "confidence_mean", "heatmap_mean"])
 @pytest.mark.parametrize(
     "tta", [Tta(flip=True), Tta(shifts_px=((5, -3),)), Tta(scales=(0.9,)), Tta(scales=(1.1,)), ALL], ids=lambda tta: str(tta)
 )

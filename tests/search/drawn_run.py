@@ -52,7 +52,29 @@ def draw_run(folder: Path, trials: int = 12, promoted: bool = True, finished: bo
             draw_trial(ledger, number)
         if promoted:
             ledger.append_promotion(
-                members=["t0001", "t0006"], combination="heatmap mean", candidates=["t0001", "t0006", "t0009"], time=2900.0
+                members=["t0001", "t0006 seed 1"],
+                combination="heatmap mean",
+                candidates=["t0000", "t0001", "t0006"],
+                time=2900.0,
+                validation_mre_mm=1.31,
+                validation_films=20,
+                expected_mm={
+                    "ensemble": {"mre_mm": 1.42, "low_mm": 1.3, "high_mm": 1.55},
+                    "best single": {"mre_mm": 1.6, "low_mm": 1.4, "high_mm": 1.8},
+                },
+                confirmed=[
+                    {
+                        "candidate": trial,
+                        "is_baseline": trial == "t0000",
+                        "searched_mm": searched,
+                        "expected_mm": searched + 0.1,
+                        "expected_deviation_mm": 0.05,
+                        "confirmed_mm": anew,
+                        "deviation_mm": float("nan"),
+                        "fresh": 0 if anew is None else 1,
+                    }
+                    for trial, searched, anew in (("t0000", 1.7, 1.72), ("t0001", 1.4, 1.55), ("t0006", 1.45, None))
+                ],
             )
             draw_predictions(run)
         if finished:

@@ -20,7 +20,7 @@ def _figures(config: Config, epoch: int, value_mm: float | None = None) -> dict:
 
 
 def _open(ledger: Ledger, jobs: list[Job] = JOBS, is_over=lambda: False, observers=()) -> Confirmation:
-    return Confirmation(jobs, ledger, 0, is_over, observers)
+    return Confirmation(jobs, ledger, is_over, observers)
 
 
 def _train(confirmation: Confirmation, job: Job, until: int = 9) -> None:
@@ -133,3 +133,16 @@ def test_failures_end_their_job_alone(tmp_path):
 def test_no_jobs(tmp_path: Path):
     with Ledger(tmp_path) as ledger:
         assert _open(ledger, []).next() is None
+
+
+def test_a_fresh_training_without_the_time_for_its_end_does_not_begin(tmp_path):
+    """Half a training is no member; one that another had begun is worth its last minutes."""
+    jobs = [JOBS[0], Job("t0001-seed1", "t0001", {}, CONFIG, 0, is_fresh=True), Job("t0002-seed1-fold1", "t0002", {}, CONFIG, 0, 1, True)]
+    with Ledger(tmp_path) as ledger:
+        confirmation = Confirmation(jobs, ledger, lambda: False, has_time=lambda job, reported: job.trial == "t0002-seed1-fold1")
+        assert [confirmation.next().trial for _ in range(2)] == ["t0000-full", "t0002-seed1-fold1"]
+        assert confirmation.next() is None
+        end = _ends(ledger)["t0001-seed1"]
+        assert end["status"] == "stopped" and "does not suffice for a whole training" in end["reason"]
+        announced = {event["trial"]: (event["fold"], event["seed"]) for event in ledger.events() if event["event"] == "trial"}
+        assert announced["t0002-seed1-fold1"] == (1, CONFIG.train.seed)

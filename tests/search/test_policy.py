@@ -78,7 +78,8 @@ def test_what_is_kept_up_to_date_equals_what_the_trials_add_up_to(tmp_path, fail
         states = list(policy.trials.values())
         ranked = [state for state in states if state.value_mm is not None and state.status != "failed"]
         assert policy.ranking() == sorted(ranked, key=lambda state: (state.value_mm, state.number))
-        best = policy.ranking()[: policy.space.promotion.candidates]
+        expected = policy.estimates()
+        best = sorted(ranked, key=lambda state: (expected[state.number].value_mm, state.number))[: policy.space.promotion.candidates]
         assert policy.candidates() == [*(state for state in ranked if state.is_baseline and state not in best), *best]
         assert list(policy.running.values()) == [state for state in states if state.status == "running"]
         assert policy.num_ended == Counter(state.status for state in states if state.status != "running")

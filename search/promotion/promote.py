@@ -1,0 +1,69 @@
+"""The way from candidates to the exported ensemble."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from ceph_core.data.films import TrainingData
+from ceph_core.inference.selection import greedy_select
+from search.policy import Policy
+from search.promotion.chosen import Chosen
+from search.promotion.export import export
+from search.promotion.jobs import RunJobs, jobs_for
+from search.promotion.locked_test import open_test
+from search.promotion.networks import Say
+from search.promotion.outcome import Answers, Confirmed, Outcome
+from search.promotion.pool import CallAll, Pool
+from search.records import RunFolder
+
+
+def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJobs, call_all: CallAll, say: Say) -> Outcome:
+    """Confirm the candidates, choose members on films they did not train on, score them once on the locked test and export.
+
+    Raises:
+        RuntimeError: no trial left weights behind.
+    """
+    settings = policy.space.promotion
+    if jobs := jobs_for(policy):
+        say(f"promotion: {len(jobs)} trainings confirm {len(policy.candidates())} candidates")
+        run_jobs(jobs)
+    pool = Pool.of(run, policy, data, call_all, say)
+    selection = greedy_select(
+        pool.candidates, pool.reference_px, pool.spacing_mm, max(1, settings.max_members // settings.folds),
+        progress=lambda line: say(f"promotion: {line}"),
+    )  # fmt: skip
+    chosen = Chosen.of(pool.entries, selection)
+    say(
+        f"promotion: chosen {chosen.combine} of {', '.join(entry.name for entry in chosen.entries)}: {selection.score_mm:.3f} mm on "
+        f"{len(pool.films)} films, {selection.expected.mre_mm:.3f} mm expected of new ones"
+    )
+    single = pool.entries[pool.best_single()]
+    baseline = next((entry for entry in pool.entries if entry.is_baseline and not entry.variant), None)
+    test = open_test(data, chosen, selection, single, baseline, pool.tta, call_all, say)
+    sure = np.average([pool.outputs[index].confidence for index in selection.members], axis=0, weights=selection.weights)
+    difference = export(run, data, chosen, test, selection, pool.films, sure, pool.tta, say)
+    judged: dict[tuple[str, str], Answers] = {
+        (entry.name, "validation"): (pool.films, outputs.points_px, outputs.confidence)
+        for entry, outputs in zip(pool.entries, pool.outputs, strict=True)
+    }
+    return Outcome(
+        selection, chosen.entries, pool.films, tuple(_confirmed(policy, pool)), chosen.networks, chosen.weights, test.scores, test.paired,
+        difference, {**test.predictions, **judged},
+    )  # fmt: skip
+
+
+def _confirmed(policy: Policy, pool: Pool) -> Iterator[Confirmed]:
+    """Each candidate's figures before and after it was trained anew."""
+    expected = policy.estimates()
+    for state in policy.candidates():
+        fresh = [
+            pool.mre_mm(place)
+            for place, entry in enumerate(pool.entries)
+            if entry.candidate == state.trial and entry.seed > 0 and not entry.variant
+        ]
+        yield Confirmed(
+            state.trial, state.is_baseline, math.nan if state.value_mm is None else state.value_mm,
+            expected[state.number].value_mm, expected[state.number].deviation_mm,
+            float(np.mean(fresh)) if fresh else math.nan, float(np.std(fresh, ddof=1)) if len(fresh) > 1 else math.nan, len(fresh),
+        )  # fmt: skip

@@ -1,0 +1,71 @@
+"""How the candidates fared when they were trained anew, and what could be expected of what was chosen."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search.records import BEST_SINGLE, ENSEMBLE, Run
+from search.report.tables import number
+
+
+@dataclass(frozen=True)
+class CandidateRow:
+    """A candidate's figures as text, mm."""
+
+    trial: str
+    is_baseline: bool
+    searched: str
+    expected: str
+    confirmed: str
+
+
+@dataclass(frozen=True)
+class Confirmation:
+    """What promotion wrote of its choice.
+
+    Attributes:
+        rows: the candidates.
+        said: sentences on the ensemble and the best single network: chosen by, expected, found.
+    """
+
+    rows: tuple[CandidateRow, ...]
+    said: tuple[str, ...]
+
+
+def confirmation(run: Run, found_mm: Mapping[str, float]) -> Confirmation | None:
+    """Of a run that was promoted; None before, and for runs that recorded none.
+
+    Args:
+        found_mm: MRE on the locked test by model.
+    """
+    told = run.promotion
+    if told is None or "confirmed" not in told:
+        return None
+    rows = tuple(
+        CandidateRow(
+            each["candidate"], each["is_baseline"], number(_of(each["searched_mm"]), 3),
+            _with(each["expected_mm"], each["expected_deviation_mm"]),
+            f"{_with(each['confirmed_mm'], each['deviation_mm'])} ({each['fresh']})" if each["fresh"] else "–",
+        )
+        for each in told["confirmed"]
+    )  # fmt: skip
+    lines = []
+    for name in (ENSEMBLE, BEST_SINGLE):
+        expected = told["expected_mm"][name]
+        chosen = f"chosen with {told['validation_mre_mm']:.3f} mm on {told['validation_films']} films; " if name == ENSEMBLE else ""
+        said = f"{number(_of(expected['mre_mm']), 3)} mm [{number(_of(expected['low_mm']), 3)}–{number(_of(expected['high_mm']), 3)}]"
+        test = f", {found_mm[name]:.3f} mm found on the locked test" if name in found_mm else ""
+        lines.append(f"{name.capitalize()}: {chosen}{said} expected once the luck of choosing is taken out{test}.")
+    return Confirmation(rows, tuple(lines))
+
+
+def _with(value: Any, deviation: Any) -> str:
+    """A figure and its standard deviation, where it has one."""
+    spread = _of(deviation)
+    return number(_of(value), 3) + ("" if math.isnan(spread) or spread == 0 else f" ± {spread:.3f}")
+
+
+def _of(value: Any) -> float:
+    """JSON has no NaN."""
+    return math.nan if value is None else float(value)
