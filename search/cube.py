@@ -50,18 +50,20 @@ def place_in(knobs: Sequence[Knob], values: Mapping[str, Any]) -> Floats:
 def coordinates(knobs: Sequence[Knob], values: Mapping[str, Any]) -> Floats:
     """A point as distances see it: a coordinate a number knob, one a choice of a categorical, 0.5 for the one it has.
 
-    Two choices are thus as far apart, in the sum of differences, as the ends of a range.
+    Two choices are thus as far apart, in the sum of differences, as the ends of a range.  A number may lie off its grid.
     """
-    at: Floats = snapped(knobs, place_in(knobs, values)[None], exactly=values)[0]
-    return at
+    found: list[float] = []
+    for knob in knobs:
+        exists = knob.key in values
+        if knob.kind == "categorical":
+            found += [0.5 if exists and same(choice, values[knob.key]) else 0.0 for choice in knob.choices]
+        else:
+            found.append(share_of(knob, values[knob.key]) if exists else ABSENT)
+    return np.array(found)
 
 
-def snapped(knobs: Sequence[Knob], shares: Floats, exactly: Mapping[str, Any] | None = None) -> Floats:
-    """(M, D) `coordinates` of the configurations at M points (M, knobs) of the cube.
-
-    Args:
-        exactly: the values of a single point, which may lie off the grid.
-    """
+def snapped(knobs: Sequence[Knob], shares: Floats) -> Floats:
+    """(M, D) `coordinates` of the configurations at M points (M, knobs) of the cube."""
     columns: list[Floats] = []
     chosen: dict[str, NDArray[np.intp]] = {}
     exists: dict[str, NDArray[np.bool_]] = {}
@@ -76,15 +78,12 @@ def snapped(knobs: Sequence[Knob], shares: Floats, exactly: Mapping[str, Any] | 
             chosen[knob.key] = _steps(shares[:, place], len(knob.choices))
             columns += [np.where(there & (chosen[knob.key] == choice), 0.5, 0.0) for choice in range(len(knob.choices))]
             continue
-        is_exact = exactly is not None and knob.key in exactly
-        at = np.full(len(shares), share_of(knob, exactly[knob.key])) if exactly is not None and is_exact else shares[:, place]
+        at = shares[:, place]
         if (step := _step(knob)) is not None:
             assert knob.low is not None and knob.high is not None
             chosen[knob.key] = _places(knob, step, shares[:, place])
-            if exactly is None:
-                at = np.array([share_of(knob, knob.low + taken * step) for taken in range(int(chosen[knob.key].max()) + 1)])[
-                    chosen[knob.key]
-                ]
+            grid = [share_of(knob, knob.low + taken * step) for taken in range(int(chosen[knob.key].max()) + 1)]
+            at = np.array(grid)[chosen[knob.key]]
         columns.append(np.where(there, at, ABSENT))
     return np.stack(columns, axis=1)
 

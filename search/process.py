@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import minimize
 from scipy.special import ndtr
 
@@ -20,6 +21,8 @@ _SCALE_SPREAD = 1.0
 _NOISE_MEAN, _NOISE_SPREAD = math.log(1e-2), 1.5
 _BOUNDS_SCALE, _BOUNDS_NOISE = (math.log(0.05), math.log(30.0)), (math.log(1e-5), math.log(1.0))
 _MAX_ITERATIONS = 50
+_TELLING = 64
+"""Twice so many observations tell scales well enough; the time goes with the third power."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,37 +54,9 @@ class Process:
             values: (N,) of about unit variance.
             own_noise: (N,) variance that each observation is known to have, beside a common one.
         """
-        dimensions = points.shape[1]
-        apart = (points[:, None, :] - points[None, :, :]) ** 2
-        prior = math.log(0.5) + 0.5 * math.log(dimensions)
-
-        def cost(raw: Floats) -> tuple[float, Floats]:
-            inverse = np.exp(-2 * raw[:-1])
-            kernel, slope = _matern(apart @ inverse)
-            common = math.exp(raw[-1])
-            covariance = kernel + np.diag(own_noise + common)
-            try:
-                factor = cholesky(covariance, lower=True, check_finite=False)
-            except np.linalg.LinAlgError:
-                return 1e10, np.zeros_like(raw)
-            ones = cho_solve((factor, True), np.ones(len(values)), check_finite=False)
-            mean = float(ones @ values / ones.sum())
-            weights = cho_solve((factor, True), values - mean, check_finite=False)
-            inverse_covariance = cho_solve((factor, True), np.eye(len(values)), check_finite=False)
-            likelihood = -0.5 * (values - mean) @ weights - np.log(np.diag(factor)).sum()
-            outer = np.outer(weights, weights) - inverse_covariance
-            by_scale = np.einsum("ij,ijd->d", outer * slope, apart) * inverse  # d kernel / d log scale = slope * apart / scale^2
-            gradient = np.append(0.5 * by_scale, 0.5 * common * np.trace(outer))
-            deviation = (raw[:-1] - prior) / _SCALE_SPREAD
-            noise_deviation = (raw[-1] - _NOISE_MEAN) / _NOISE_SPREAD
-            likelihood -= 0.5 * float(deviation @ deviation) + 0.5 * noise_deviation**2
-            gradient -= np.append(deviation / _SCALE_SPREAD, noise_deviation / _NOISE_SPREAD)
-            return -float(likelihood), -gradient
-
-        start = np.append(np.full(dimensions, prior), _NOISE_MEAN)
-        bounds = [_BOUNDS_SCALE] * dimensions + [_BOUNDS_NOISE]
-        found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _MAX_ITERATIONS}).x
-        return cls.of(points, values, own_noise + math.exp(found[-1]), np.exp(found[:-1]))
+        telling = _telling(own_noise)
+        scales, common = _most_likely(points[telling], values[telling], own_noise[telling])
+        return cls.of(points, values, own_noise + common, scales)
 
     @classmethod
     def of(cls, points: Floats, values: Floats, noise: Floats, scales: Floats) -> "Process":
@@ -127,6 +102,67 @@ def _matern(squares: Floats) -> tuple[Floats, Floats]:
     distance = np.sqrt(np.clip(squares, 0, None))
     decay = np.exp(-_ROOT5 * distance)
     return (1 + _ROOT5 * distance + 5 / 3 * squares) * decay, 5 / 3 * (1 + _ROOT5 * distance) * decay
+
+
+def _most_likely(points: Floats, values: Floats, own_noise: Floats) -> tuple[Floats, float]:
+    """(D,) scales and common noise, a posteriori."""
+    dimensions = points.shape[1]
+    prior = math.log(0.5) + 0.5 * math.log(dimensions)
+
+    def cost(raw: Floats) -> tuple[float, Floats]:
+        scales, common = np.exp(raw[:-1]), math.exp(raw[-1])
+        kernel, slope = _matern(_squares(points, points, scales))
+        kernel.flat[:: len(values) + 1] += own_noise + common
+        inverse, log_determinant = _inverse(kernel)
+        if inverse is None:
+            return 1e10, np.zeros_like(raw)
+        ones = inverse.sum(axis=0)
+        mean = float(ones @ values / ones.sum())
+        weights = inverse @ (values - mean)
+        likelihood = -0.5 * float((values - mean) @ weights) - 0.5 * log_determinant
+        outer = np.outer(weights, weights) - inverse
+        # d kernel / d log scale = slope * (distance along it / scale)^2
+        gradient = np.append(0.5 * _along(outer * slope, points / scales), 0.5 * common * np.trace(outer))
+        deviation = (raw[:-1] - prior) / _SCALE_SPREAD
+        noise_deviation = (raw[-1] - _NOISE_MEAN) / _NOISE_SPREAD
+        likelihood -= 0.5 * float(deviation @ deviation) + 0.5 * noise_deviation**2
+        gradient -= np.append(deviation / _SCALE_SPREAD, noise_deviation / _NOISE_SPREAD)
+        return -float(likelihood), -gradient
+
+    start = np.append(np.full(dimensions, prior), _NOISE_MEAN)
+    bounds = [_BOUNDS_SCALE] * dimensions + [_BOUNDS_NOISE]
+    found = minimize(cost, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": _MAX_ITERATIONS}).x
+    return np.exp(found[:-1]), math.exp(found[-1])
+
+
+def _telling(own_noise: Floats) -> NDArray[np.intp]:
+    """Observations that scales are found from: all, or of many the surest and as many of the others, evenly."""
+    if len(own_noise) <= 2 * _TELLING:
+        return np.arange(len(own_noise))
+    by_noise = np.argsort(own_noise, kind="stable")
+    others = np.sort(by_noise[_TELLING:])
+    return np.sort(np.concatenate([by_noise[:_TELLING], others[np.linspace(0, len(others) - 1, _TELLING).round().astype(int)]]))
+
+
+def _inverse(covariance: Floats) -> tuple[Floats | None, float]:
+    """Inverse and logarithm of the determinant; None where it is not positive definite.  The covariance is used up."""
+    factor, failed = dpotrf(covariance.T, lower=1, overwrite_a=1)
+    if failed:
+        return None, math.nan
+    log_determinant = 2 * float(np.log(np.diag(factor)).sum())
+    lower, failed = dpotri(factor, lower=1, overwrite_c=1)
+    if failed:
+        return None, math.nan
+    half = np.tril(lower)
+    inverse: Floats = half + half.T
+    inverse.flat[:: len(half) + 1] *= 0.5
+    return inverse, log_determinant
+
+
+def _along(shares: Floats, points: Floats) -> Floats:
+    """(D,) sums over pairs of a symmetric (N, N) weight times the squared difference of points (N, D) along each coordinate."""
+    found: Floats = 2 * (shares.sum(axis=0) @ points**2 - (points * (shares @ points)).sum(axis=0))
+    return found
 
 
 def _squares(one: Floats, other: Floats, scales: Floats) -> Floats:
