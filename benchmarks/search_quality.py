@@ -26,6 +26,7 @@ from typing import Any
 import curve_tasks
 import measuring
 import numpy as np
+import pandas as pd
 from contestants import OTHERS
 from measuring import ROOT, STATE
 
@@ -44,6 +45,9 @@ OURS: dict[str, dict[str, Any]] = {
     "random + our rungs": {"sampler": {"name": "random"}},
 }
 """Sections of the space, through the same policy as a live run."""
+POLICY = 2
+"""Raised when what ours decides changes: its searches then run anew."""
+KEPT = measuring.RESULTS / "search_quality_searches.parquet"
 SEEDS, SLOW_SEEDS = 200, 40
 SLOW = ("ASHACQR (Syne Tune)", "GP (Optuna), never stops")
 GRID = np.geomspace(1.0, 64.0, 25)
@@ -138,10 +142,38 @@ def jobs(args: Namespace) -> Iterator[Job]:
                         yield Job(family, name, workers, seed, args.half)
 
 
+def key_of(job: Job) -> str:
+    """What a search's figures are kept under; another policy of ours, or other settings, have another."""
+    told = repr((job, (OURS[job.method], POLICY) if job.method in OURS else None))
+    return hashlib.sha256(told.encode()).hexdigest()[:20]
+
+
 def place_of(job: Job, state: Path) -> Path:
-    """Where a search's figures lie; other settings of ours have another place."""
-    told = repr((job, OURS.get(job.method)))
-    return state / f"{hashlib.sha256(told.encode()).hexdigest()[:20]}.json"
+    """Where they lie while a measurement goes on."""
+    return state / f"{key_of(job)}.json"
+
+
+def gathered(every: Sequence[Job], state: Path) -> list[dict[str, Any]]:
+    """All figures there are of these searches, from the state and from what was kept."""
+    kept = {row["key"]: row for row in pd.read_parquet(KEPT).to_dict("records")} if KEPT.exists() else {}
+    found = []
+    for job in every:
+        if (place := place_of(job, state)).exists():
+            found.append({"key": key_of(job), **json.loads(place.read_text(encoding="utf-8"))})
+        elif key_of(job) in kept:
+            found.append({str(name): value for name, value in kept[key_of(job)].items()})
+    return found
+
+
+def keep(found: Sequence[dict[str, Any]]) -> None:
+    """Keep the figures of these searches with those of others that were kept before."""
+    table = pd.DataFrame(found)
+    for name in ("regret", "curve"):
+        table[name] = [np.asarray(figures, dtype=np.float32) for figures in table[name]]
+    if KEPT.exists():
+        before = pd.read_parquet(KEPT)
+        table = pd.concat([before[~before["key"].isin(table["key"])], table], ignore_index=True)
+    table.sort_values(["family", "half", "workers", "seed", "method"]).to_parquet(KEPT, index=False, compression="zstd")
 
 
 def work(given: tuple[Job, Path]) -> None:
@@ -175,14 +207,17 @@ def main() -> None:
             ["random", "ours", "one epoch", "OptunaSearch", "Hyperband"],
         )
     every = list(jobs(args))
-    left = [] if args.table else [job for job in every if not place_of(job, state).exists()]
+    there = {each["key"] for each in gathered(every, state)}
+    left = [] if args.table else [job for job in every if key_of(job) not in there]
     with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
         began = time.monotonic()
         for done, _ in enumerate(pool.imap_unordered(work, [(job, state) for job in left]), start=1):
             if done % 20 == 0 or done == len(left):
                 each = (time.monotonic() - began) / done
                 print(f"{done} of {len(left)} searches, about {each * (len(left) - done) / 60:.0f} min left", file=sys.stderr, flush=True)
-    found = [json.loads(place.read_text(encoding="utf-8")) for job in every if (place := place_of(job, state)).exists()]
+    found = gathered(every, state)
+    if not args.quick:
+        keep(found)
     measuring.publish("search_quality", tables(found), args.quick or args.half == 0, PAGE)
     if not args.quick and args.half == 1:
         plot(found, ROOT / "docs" / "search_quality.svg")
