@@ -8,6 +8,7 @@ from typing import Any
 from search.policy import Observer
 from search.promotion import Job
 from search.records import Event, Ledger, histories
+from search.retries import OUT_OF_MEMORY, Cause, Retries, last_line, lost_too_often, retry_event
 
 _TIME_IS_UP = "time for promotion is up"
 _NO_TIME = "time for promotion does not suffice for a whole training"
@@ -22,6 +23,7 @@ class Confirmation:
         is_over: whether trainings must stop so that selection, test and export still fit.
         observers: told of every new event, in order.
         has_time: whether a job that has had so many epochs would reach its end; a fresh one is of no use otherwise and does not begin.
+        shares_device: whether jobs stand on one device with others.
 
     Attributes:
         reported: last epoch that the ledger holds, by job.
@@ -34,10 +36,16 @@ class Confirmation:
         is_over: Callable[[], bool],
         observers: Sequence[Observer] = (),
         has_time: Callable[[Job, int], bool] = lambda job, reported: True,
+        shares_device: bool = False,
     ) -> None:
-        past = {entry.trial["trial"]: entry for entry in histories(list(ledger.events()))}
+        events = list(ledger.events())
+        past = {entry.trial["trial"]: entry for entry in histories(events)}
         reports = {job.trial: past[job.trial].reports if job.trial in past else [] for job in jobs}
         self._ledger, self._is_over, self._observers, self._has_time = ledger, is_over, tuple(observers), has_time
+        self._jobs = {job.trial: job for job in jobs}
+        self._retries = Retries(shares_device)
+        for event in events:
+            self._retries.take(event)
         self._epochs = {job.trial: job.config.train.epochs for job in jobs}
         self._ended = {job.trial for job in jobs if job.trial in past and past[job.trial].end is not None}
         self.reported: dict[str, int] = {trial: max((report["epoch"] for report in told), default=0) for trial, told in reports.items()}
@@ -50,7 +58,7 @@ class Confirmation:
         self._waiting = [job for job in jobs if job.trial not in self._ended]
 
     def next(self) -> Job | None:
-        """The next job to train; None when all are under way, or time is up."""
+        """The next job to train; None when all are under way, or time is up.  One that is lost comes again."""
         if self._is_over():
             for job in self._waiting:
                 self._end(job.trial, "stopped", _TIME_IS_UP)
@@ -71,13 +79,37 @@ class Confirmation:
             verdict = "done"
         else:
             verdict = "stop" if self._is_over() else "continue"
+        self.reported[trial] = max(self.reported[trial], epoch)
         self._write({"event": "report", "trial": trial, **figures, "rung": None, "decision": verdict})
         self._settle(trial, epoch, verdict)
         return verdict == "continue"
 
     def died(self, trial: str, text: str) -> None:
-        """The job has failed with this traceback."""
-        self._end(trial, "failed", text.strip().splitlines()[-1] if text.strip() else "no message", text)
+        """The job has failed with this traceback, its own; one that ran out of memory beside others is tried once more, alone."""
+        if self._is_underway(trial):
+            if OUT_OF_MEMORY in text.lower() and self._retries.may_be_crowded(trial):
+                self._try_again(trial, "memory", text)
+            else:
+                self._end(trial, "failed", last_line(text), text)
+
+    def lost(self, trial: str, text: str) -> None:
+        """The job's worker or its node is gone; it goes on from what it saved, unless that has come to nothing again and again."""
+        if self._is_underway(trial):
+            if self._retries.may_go_on(trial):
+                self._try_again(trial, "lost", text)
+            else:
+                self._end(trial, "failed", lost_too_often(text), text)
+
+    def is_alone(self, trial: str) -> bool:
+        """Whether the job must have a device to itself, where jobs share one."""
+        return self._retries.is_alone(trial)
+
+    def _is_underway(self, trial: str) -> bool:
+        return trial not in self._ended and all(job.trial != trial for job in self._waiting)
+
+    def _try_again(self, trial: str, cause: Cause, text: str) -> None:
+        self._write(retry_event(trial, cause, text))
+        self._waiting.append(self._jobs[trial])
 
     def _announce(self, job: Job, number: int) -> None:
         entry = {
@@ -111,5 +143,6 @@ class Confirmation:
     def _write(self, entry: Event) -> None:
         entry["time"] = time.time()
         if self._ledger.append(entry):
+            self._retries.take(entry)
             for observer in self._observers:
                 observer(entry)

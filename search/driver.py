@@ -19,11 +19,11 @@ from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.errors import InputError
 from ceph_core.training import feedback
-from search import dryrun, report, warm_start
+from search import dryrun, exactness, report, warm_start
 from search.execution import Execution
 from search.film_tables import write_split_table
 from search.live import LiveView
-from search.records import Ledger, Run, create, load, open_for_resume, refuse_if_in_use, write_earlier
+from search.records import Ledger, Run, create, load, open_for_resume, read_events, refuse_if_in_use, write_earlier
 from search.space import Space
 from search.tune import cluster as ray_cluster
 
@@ -161,9 +161,11 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
         extension: more trials or hours, also for a run that has finished: it searches on, promotes again and has a new ensemble.
 
     Raises:
-        InputError: the folder is no run, its films have changed, another driver runs in it, or the extension extends nothing.
+        InputError: the folder is no run, its films, plan, ledger or states have changed so that going on would not be exact, another
+            driver runs in it, or the extension extends nothing.
     """
     run = open_for_resume(run_dir)
+    exactness.check_ledger(run, read_events(run_dir))
     before = load(run_dir)
     if before.status == "finished" and extension is None:
         view.say(f"{run_dir}: finished before; nothing is left to do but the report")
@@ -181,6 +183,8 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
         space, plan = _extended(space, before, extension)
     options = RunOptions(space, source, plan["seed"], plan.get("hours"), address or plan.get("address"), plan.get("command", []))
     with Ledger(run.path) as ledger:  # first of all: nothing is touched while another driver lives
+        for line in exactness.check(run, space, options.seed, list(ledger.events())):
+            view.say(line)
         data = open_data(options.source, space)
         found = dataset_fingerprint(data.dataset, data.cache_dir)
         if found != plan["data"]["fingerprint"]:

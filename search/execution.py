@@ -18,6 +18,7 @@ from search.film_tables import prediction_table
 from search.live import LiveView
 from search.promotion import Job, Outcome, promote
 from search.records import BEST_SINGLE, Ledger, RunFolder, write_predictions
+from search.retries import shares_device
 from search.space import Space
 from search.tune import cluster as ray_cluster
 from search.tune.trial import Order, Shared
@@ -108,12 +109,16 @@ class Execution:
         """A search trial has failed; the search goes on."""
         self.policy.error(trial, text)
 
+    def lost(self, trial: str, text: str) -> None:
+        """A search trial's worker is gone."""
+        self.policy.lost(trial, text)
+
     def _next_order(self) -> Order | None:
         assignment = self.policy.next()
         if assignment is None:
             return None
         config = assignment.config.model_dump(mode="json")
-        return Order(assignment.trial, config, str(self.run.trial_dir(assignment.trial)), assignment.reported)
+        return Order(assignment.trial, config, str(self.run.trial_dir(assignment.trial)), assignment.reported, alone=assignment.alone)
 
     def _promote(self) -> Outcome:
         call_all = partial(ray_cluster.call_all, resources=self.space.resources, on_wait=self._waiting)
@@ -140,12 +145,13 @@ class Execution:
     def _run_jobs(self, jobs: Sequence[Job]) -> None:
         """Train promotion's jobs until done, or until only the time to finish is left."""
         limit = self.policy.timetable.jobs_end_s()
+        crowded = shares_device(self.space.resources, self.workers)
 
         def has_time(job: Job, reported: int) -> bool:
             needed = self.policy.cost.seconds(job.config, reported)
             return math.isinf(limit) or needed is None or self.elapsed_s() + needed <= limit
 
-        confirmation = Confirmation(jobs, self.ledger, lambda: self.elapsed_s() > limit, self._books.observers, has_time)
+        confirmation = Confirmation(jobs, self.ledger, lambda: self.elapsed_s() > limit, self._books.observers, has_time, crowded)
 
         def next_order() -> Order | None:
             job = confirmation.next()
@@ -154,7 +160,8 @@ class Execution:
             folder, candidate = (str(self.run.trial_dir(trial)) for trial in (job.trial, job.candidate))
             reported = confirmation.reported[job.trial] or job.from_epoch
             start_from = None if job.is_fresh else candidate
-            return Order(job.trial, job.config.model_dump(mode="json"), folder, reported, start_from, job.fold)
+            config, alone = job.config.model_dump(mode="json"), confirmation.is_alone(job.trial)
+            return Order(job.trial, config, folder, reported, start_from, job.fold, alone)
 
         if not self._run_orders(next_order, confirmation):
             raise Interrupted

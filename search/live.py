@@ -83,6 +83,9 @@ class LiveView:
             self.say(f"{event['trial']} starts{' (baseline)' if event['is_baseline'] else ''}: {values}")
         elif kind == "end":
             self.say(f"{event['trial']} {event['status']}: {event['reason']}")
+        elif kind == "retry":
+            why = "its worker was lost" if event["cause"] == "lost" else "out of memory beside others, now alone on its device"
+            self.say(f"{event['trial']} goes on from what it saved: {why} ({event['reason']})")
         elif kind == "report":
             self._say_epoch(event)
             self._say_findings(event)

@@ -19,12 +19,12 @@ from search.candidates import Estimate, estimates, trainings
 from search.cost import EpochCost, Timetable, makespan_s
 from search.history import Kind, Outcome, Trial
 from search.records import Event, Journal, histories, past_trials
+from search.retries import OUT_OF_MEMORY, Cause, Retries, last_line, lost_too_often, retry_event, shares_device
 from search.room import Room
 from search.rungs import Action, Rungs
 from search.sampler import Sampler
 from search.space import Space
 
-_OUT_OF_MEMORY = "out of memory"
 _TIME_IS_UP = "time for the search is up"
 
 
@@ -37,12 +37,14 @@ class Assignment:
         number: its place in the search, from 0.
         config: the whole training.
         reported: epochs the ledger already holds; the trial goes on after them.
+        alone: whether it must have a device to itself, where trials share one.
     """
 
     trial: str
     number: int
     config: Config
     reported: int
+    alone: bool = False
 
 
 @dataclass
@@ -96,6 +98,7 @@ class Policy:
         self.space, self.seed, self.workers, self.timetable = space, seed, workers, timetable
         self.rungs = Rungs(space.scheduler.rungs, space.scheduler.reduction_factor)
         self.room = Room()
+        self._retries = Retries(shares_device=shares_device(space.resources, workers))
         chosen = space.sampler
         self.sampler = Sampler(
             space.knobs, space.start_from, chosen.name, startup_trials=chosen.startup_trials, seed=seed, stopped_as=chosen.stopped_as,
@@ -117,14 +120,15 @@ class Policy:
     def next(self) -> Assignment | None:
         """The next trial: one that waits to go on, else a new one; None when the search has all the trials it may have.
 
-        Once None it stays None, over resumes too, unless the run is extended: promotion may have begun.
+        Nothing new comes after None, over resumes too, unless the run is extended: promotion may have begun.  A trial that is lost
+        later still goes on, so None is final only when none runs.
         """
         time_is_up = self._time_is_up(starting=True)
         if time_is_up:
             self._stop_waiting(_TIME_IS_UP)
         if self._waiting:
             state = self.trials[self._waiting.pop(0)]
-            return Assignment(state.trial, state.number, state.config, state.epoch)
+            return Assignment(state.trial, state.number, state.config, state.epoch, self._retries.is_alone(state.trial))
         while not self.is_searched:
             number = self.sampler.num_trials
             if time_is_up or number >= self.space.budget.trials:
@@ -164,6 +168,7 @@ class Policy:
         entry = {"event": "report", "trial": trial, "epoch": epoch, **fields, "rung": decision.rung, "decision": verdict}
         if self._write(entry):
             self._take(state, epoch, value, validated)
+            self._retries.take(entry)
             state.health = names
             self.cost.observe(state.config, epoch, int(figures["image_size"]), float(figures["seconds"]))
             self._notify(entry)
@@ -176,17 +181,49 @@ class Policy:
         return action
 
     def error(self, trial: str, text: str) -> None:
-        """A trial has died with this traceback; the search goes on."""
+        """A trial has died with this traceback, its own; the search goes on.
+
+        What ran out of memory on a device that it shared is tried once more, alone.
+        """
+        if not self._is_underway(trial):
+            return
+        state = self.trials[trial]
         kind: Kind = "failed"
-        if _OUT_OF_MEMORY in text.lower():
+        if OUT_OF_MEMORY in text.lower():
+            if self._retries.may_be_crowded(trial):
+                self._try_again(trial, "memory", text)
+                return
             kind = "infeasible"
-            self.room.failed(self.trials[trial].config, text)
-        last = text.strip().splitlines()[-1] if text.strip() else "no message"
-        self._end(self.trials[trial], "failed", last, Outcome(kind), error=text)
+            self.room.failed(state.config, text)
+        self._end(state, "failed", last_line(text), Outcome(kind), error=text)
+
+    def lost(self, trial: str, text: str) -> None:
+        """A trial's worker or its node is gone: it goes on from what it saved, unless that has come to nothing again and again.
+
+        Args:
+            text: what became of the worker.
+        """
+        if not self._is_underway(trial):
+            return
+        if self._retries.may_go_on(trial):
+            self._try_again(trial, "lost", text)
+        else:
+            self._end(self.trials[trial], "failed", lost_too_often(text), Outcome("failed"), error=text)
 
     def is_live(self, trial: str) -> bool:
         """Whether the trial has not ended."""
         return self.trials[trial].status == "running"
+
+    def _is_underway(self, trial: str) -> bool:
+        """Whether the trial was handed out and has not ended: what is said of any other comes too late."""
+        return self.is_live(trial) and trial not in self._waiting
+
+    def _try_again(self, trial: str, cause: Cause, text: str) -> None:
+        entry = retry_event(trial, cause, text)
+        self._write(entry)
+        self._retries.take(entry)
+        self._waiting.append(trial)
+        self._notify(entry)
 
     @property
     def baseline(self) -> TrialState | None:
@@ -372,12 +409,13 @@ class Policy:
         for event in events:
             if event["event"] == "report" and event["trial"] in self.trials:
                 self._replay_report(self.trials[event["trial"]], event)
+            self._retries.take(event)
         marks = [event["event"] for event in events if event["event"] in ("searched", "extended")]
         self.is_searched = bool(marks) and marks[-1] == "searched"
         for entry in past:
             state = self.trials[entry.trial["trial"]]
             if entry.end is not None:
-                if _OUT_OF_MEMORY in (entry.end["error"] or "").lower():
+                if OUT_OF_MEMORY in (entry.end["error"] or "").lower():
                     self.room.failed(state.config, entry.end["error"])
                 self._retire(state, entry.end["status"], entry.end["reason"] or "")
             else:

@@ -26,7 +26,7 @@ def save(folder: Path, state: dict[str, Any]) -> Path:
     """
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f".{STATE_FILE}.*"):  # of a process that was killed half-way
-        left.unlink()
+        left.unlink(missing_ok=True)  # one that was given up for lost may still have been at it
     path = folder / STATE_FILE
     temporary = folder / f".{STATE_FILE}.{os.getpid()}"
     try:
@@ -52,12 +52,24 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).splitlines() or ["no message"])[0]
-        raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__}: {reason}); restore it or start anew") from error
+        raise InputError(f"{path}: {_unreadable(error)}; restore it or start anew") from error
     found = state.get("format") if isinstance(state, dict) else None
     if found != FORMAT:
         raise InputError(f"{path}: checkpoint format {found!r}; this version reads {FORMAT}")
     return dict(state)
+
+
+def damage(path: Path) -> str | None:
+    """What makes a state file unreadable, without reading its tensors; None: nothing was found."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        return _unreadable(error)
+    return None
+
+
+def _unreadable(error: Exception) -> str:
+    return f"cannot be read as a checkpoint ({type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]})"
 
 
 class Saver:

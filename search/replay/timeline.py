@@ -80,8 +80,9 @@ def drive(
                 on_report(assignment.trial, epoch)
             if ended.figures is None:
                 policy.error(assignment.trial, ended.error)
-            else:
-                policy.report(assignment.trial, ended.figures)
+                asking = True  # it may be handed out again
+                continue
+            policy.report(assignment.trial, ended.figures)
             if policy.is_live(assignment.trial):
                 begin(assignment, epoch + 1)
 

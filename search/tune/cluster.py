@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from ray import tune
 
 from ceph_core.data.films import TrainingData
 from ceph_core.errors import InputError
+from search.retries import MOST_LOSSES
 from search.space.schema import Resources
 from search.tune.driverside import DriverSide
 from search.tune.scheduler import Judge, JudgeScheduler
@@ -111,8 +113,8 @@ def run_orders(
     """Run trials until no order is left.
 
     Args:
-        next_order: asked whenever a place is free; None ends the series.
-        judge: told of every report and failure.
+        next_order: asked whenever a place is free; None ends the series once no trial runs.
+        judge: told of every report, failure and loss.
         on_tick: called about ten times a second while trials run.
 
     Returns:
@@ -120,12 +122,9 @@ def run_orders(
     """
     scratch = run_dir / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)  # a killed driver's
-    bundle: dict[str, float] = {"CPU": resources.cpus_per_trial}
-    if resources.gpus_per_trial:
-        bundle["GPU"] = resources.gpus_per_trial
-    searcher = OrderSearcher(next_order, workers)
+    searcher = OrderSearcher(next_order, workers, places_alone=max(1, round(1 / (resources.gpus_per_trial or 1))))
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(LandmarkTrial, shared=shared), tune.PlacementGroupFactory([bundle])),
+        tune.with_resources(tune.with_parameters(LandmarkTrial, shared=shared), partial(_bundle, resources)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=JudgeScheduler(judge),
@@ -140,7 +139,7 @@ def run_orders(
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            callbacks=[_Tick(on_tick)],
+            callbacks=[_Loop(on_tick, searcher)],
         ),
     )
     ours = signal.getsignal(signal.SIGINT)
@@ -159,8 +158,11 @@ def run_orders(
 def call_all(
     function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], resources: Resources, on_wait: Callable[[], None]
 ) -> list[Result]:
-    """Run a function on workers, each call with a trial's resources, as many at a time as fit; `on_wait` is called every 15 s."""
-    remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=0)(function)
+    """Run a function on workers, each call with a trial's resources, as many at a time as fit; `on_wait` is called every 15 s.
+
+    A call whose worker was lost is made again, as often as a trial goes on.
+    """
+    remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=MOST_LOSSES)(function)
     shared = [tuple(ray.put(part) if isinstance(part, TrainingData) else part for part in call) for call in calls]
     answers = [remote.remote(*call) for call in shared]
     while len(ray.wait(answers, num_returns=len(answers), timeout=15)[0]) < len(answers):
@@ -169,14 +171,25 @@ def call_all(
     return results
 
 
-class _Tick(DriverSide, tune.Callback):
+class _Loop(DriverSide, tune.Callback):
     """Calls back from Ray's loop, so that no second thread looks at the policy."""
 
-    def __init__(self, on_tick: Callable[[], None]) -> None:
-        self._on_tick = on_tick
+    def __init__(self, on_tick: Callable[[], None], searcher: OrderSearcher) -> None:
+        self._on_tick, self._searcher = on_tick, searcher
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._on_tick()
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._searcher.placed(trial.trial_id)
+
+
+def _bundle(resources: Resources, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What an order asks of a node: its share of a GPU, or the whole of one."""
+    wanted: dict[str, float] = {"CPU": resources.cpus_per_trial}
+    if resources.gpus_per_trial:
+        wanted["GPU"] = 1.0 if config["order"]["alone"] else resources.gpus_per_trial
+    return tune.PlacementGroupFactory([wanted])
 
 
 def _name(trial: Any) -> str:

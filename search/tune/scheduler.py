@@ -1,9 +1,10 @@
-"""Ray tells this what trials report; it asks the run's judge who goes on."""
+"""Ray tells this what trials report, and how they die; it asks the run's judge who goes on."""
 
 import re
 from pathlib import Path
 from typing import Any, Protocol
 
+from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
@@ -16,6 +17,11 @@ _RAY_KEYS = {
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
+_LOSSES = re.compile(
+    r"ray\.exceptions\.(ObjectLost|ObjectFetchTimedOut|ObjectReconstructionFailed|OwnerDied|NodeDied|WorkerCrashed|LocalRayletDied)Error"
+)
+"""What a trial raises when Ray could not give it its data, since a node had gone."""
+
 
 class Judge(Protocol):
     """Who decides: the search's policy, or promotion."""
@@ -24,7 +30,10 @@ class Judge(Protocol):
         """An epoch has ended; whether the trial goes on."""
 
     def died(self, trial: str, text: str) -> None:
-        """The trial has failed with this traceback."""
+        """The trial has failed with this traceback, its own."""
+
+    def lost(self, trial: str, text: str) -> None:
+        """The trial's worker or its node is gone; the training had no say in it."""
 
 
 class JudgeScheduler(DriverSide, FIFOScheduler):
@@ -41,11 +50,19 @@ class JudgeScheduler(DriverSide, FIFOScheduler):
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
-        """A trial has died; its traceback goes to the records."""
+        """A trial has died of its own error, or with its worker; what is known of it goes to the records."""
         path = trial.error_file
         text = (
             Path(path).read_text(encoding="utf-8", errors="replace")
             if path and Path(path).exists()
             else f"trial ended: {trial.get_error()}"
         )
-        self._judge.died(trial.config["order"]["trial"], _COLOURS.sub("", text))
+        tell = self._judge.died if _is_its_own(trial, text) else self._judge.lost
+        tell(trial.config["order"]["trial"], _COLOURS.sub("", text))
+
+
+def _is_its_own(trial: Trial, text: str) -> bool:
+    """Whether the training raised; else its process ended under it, or its node did."""
+    error = trial.get_pickled_error()
+    raised = isinstance(error, RayTaskError) or (isinstance(error, RayActorError) and error.actor_init_failed)
+    return raised and not _LOSSES.search(text)

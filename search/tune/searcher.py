@@ -12,28 +12,47 @@ NextOrder = Callable[[], Order | None]
 
 
 class OrderSearcher(DriverSide, Searcher):
-    """Orders one at a time, never more than `workers` at once, so that each proposal sees every result there is."""
+    """Orders one at a time, never for more than `workers` places at once, so that each proposal sees every result there is.
 
-    def __init__(self, next_order: NextOrder, workers: int) -> None:
+    Args:
+        next_order: asked whenever a place is free.  None ends the series once no trial runs: until then one may be lost and come again.
+        workers: places there are.
+        places_alone: how many of them an order takes that has a device to itself.
+    """
+
+    def __init__(self, next_order: NextOrder, workers: int, places_alone: int = 1) -> None:
         super().__init__(metric="val_mre_mm", mode="min")
-        self._next_order, self._workers = next_order, workers
-        self._live: set[str] = set()
+        self._next_order, self._workers, self._places_alone = next_order, workers, places_alone
+        self._live: dict[str, int] = {}
+        self._unplaced: set[str] = set()
         self._finished = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
-        """The next order as a Tune configuration; None while all places are taken."""
-        if len(self._live) >= self._workers:
+        """The next order as a Tune configuration; None while all places are taken.
+
+        While an order waits for a device to itself none is handed out: its neighbours' places would be taken again as they fall free.
+        """
+        if self._unplaced or sum(self._live.values()) >= self._workers:
             return None
         order = self._next_order()
         if order is None:
+            if self._live:
+                return None
             self._finished = True
             return str(Searcher.FINISHED)
-        self._live.add(trial_id)
+        self._live[trial_id] = self._places_alone if order.alone else 1
+        if order.alone:
+            self._unplaced.add(trial_id)
         return {"order": vars(order)}
+
+    def placed(self, trial_id: str) -> None:
+        """The trial's actor runs."""
+        self._unplaced.discard(trial_id)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A place is free again."""
-        self._live.discard(trial_id)
+        self._live.pop(trial_id, None)
+        self._unplaced.discard(trial_id)
 
     @property
     def is_exhausted(self) -> bool:

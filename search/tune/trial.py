@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,12 @@ from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.progressive import epoch_of_share
 from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from ceph_core.training.trainer import EpochResult, Training
+from search.records import atomic
 
 REPORTS_FILE = "reports.jsonl"
+OWNER_FILE = "owner"
+"""Names the actor that may write to a trial's folder, the last that began: one that was given up for lost may live on for a while, on a
+node that cannot be reached, or until it notices that its driver is gone."""
 
 
 class TrainingLike(Protocol):
@@ -74,6 +79,7 @@ class Order:
         reported: last epoch that the ledger holds.
         start_from: folder of another trial whose state is taken if this one has none yet.
         fold: of films that validate; -1: the run's own validation films.
+        alone: whether the trial must have a device to itself, where trials share one.
     """
 
     trial: str
@@ -82,6 +88,7 @@ class Order:
     reported: int = 0
     start_from: str | None = None
     fold: int = -1
+    alone: bool = False
 
 
 class LandmarkTrial(tune.Trainable):
@@ -92,6 +99,7 @@ class LandmarkTrial(tune.Trainable):
     _saver: Saver
     _snapshots: Snapshots
     _dirty: bool
+    _token: str
 
     def setup(self, config: dict[str, Any], shared: Shared) -> None:  # type: ignore[override]  # with_parameters adds one
         """A new actor."""
@@ -118,6 +126,8 @@ class LandmarkTrial(tune.Trainable):
         self._dirty = False  # an epoch that fails half-way must not be saved as if it were whole
         result = next(iter(self._training))
         figures = result.figures()
+        if not self._is_owner():
+            raise RuntimeError(f"{self._folder}: another worker has gone on with this trial")
         # First the report, then the state: a state must never be ahead of its reports, not even after a power cut.  The line
         # break comes first, so that a line cut short by a kill spoils no other.
         with (self._folder / REPORTS_FILE).open("a", encoding="utf-8") as file:
@@ -146,25 +156,45 @@ class LandmarkTrial(tune.Trainable):
 
     def _open(self) -> TrainingLike:
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._claim()
+        told = read_reports(self._folder)
         resume: Path | None = self._folder
         if not (self._folder / STATE_FILE).exists():
             other = self._order.start_from
             resume = Path(other) if other is not None and (Path(other) / STATE_FILE).exists() else None
-            if resume is not None and (resume / SNAPSHOT_FOLDER).exists():
-                shutil.copytree(resume / SNAPSHOT_FOLDER, self._folder / SNAPSHOT_FOLDER, dirs_exist_ok=True)
+            if resume is not None:
+                told = {**read_reports(resume), **told}
+                if (resume / SNAPSHOT_FOLDER).exists():
+                    shutil.copytree(resume / SNAPSHOT_FOLDER, self._folder / SNAPSHOT_FOLDER, dirs_exist_ok=True)
+        training = self._begun(resume)
+        unheard = range(self._order.reported + 1, training.epoch + 1)
+        if any(epoch not in told for epoch in unheard):  # reports were lost: training from the first epoch on makes them again
+            training.close()
+            training = self._begun(None)
+            unheard = range(0)
+        self._saver = Saver(self._folder)
+        self._snapshots = Snapshots(self._folder / SNAPSHOT_FOLDER, self._config)
+        self._unheard = [told[epoch] for epoch in unheard]
+        return training
+
+    def _begun(self, resume: Path | None) -> TrainingLike:
+        """The training as the folder's state left it; None: at its beginning."""
         data = self._shared.data
         if data is not None and self._order.fold >= 0:
             data = data.with_fold(self._order.fold)
         if self._shared.build:
-            training = _named(self._shared.build)(self._config, data, resume)
-        else:
-            assert data is not None
-            training = Training(self._config, data, resume, self._device(), self._shared.rungs)
-        heard = read_reports(self._folder)
-        self._saver = Saver(self._folder)
-        self._snapshots = Snapshots(self._folder / SNAPSHOT_FOLDER, self._config)
-        self._unheard = [figures for epoch, figures in sorted(heard.items()) if self._order.reported < epoch <= training.epoch]
-        return training
+            return _named(self._shared.build)(self._config, data, resume)
+        assert data is not None
+        return Training(self._config, data, resume, self._device(), self._shared.rungs)
+
+    def _claim(self) -> None:
+        self._token = uuid.uuid4().hex
+        with atomic(self._folder / OWNER_FILE) as temporary:
+            temporary.write_text(self._token, encoding="utf-8")
+
+    def _is_owner(self) -> bool:
+        """Whether no other actor has begun to train this trial since."""
+        return (self._folder / OWNER_FILE).read_text(encoding="utf-8") == self._token
 
     def _device(self) -> torch.device:
         """The GPU that Ray gave this actor, or the CPU; never one in the place of the other."""
@@ -184,7 +214,7 @@ class LandmarkTrial(tune.Trainable):
             return
         training, self._training = self._training, None
         try:
-            if self._dirty:
+            if self._dirty and self._is_owner():
                 self._saver.save(training.state())
             self._saver.close()
         finally:

@@ -10,8 +10,12 @@ import pytest
 import yaml
 
 import run_search
-from search import driver
+from ceph_core.config import SourceConfig
+from ceph_core.data.fingerprint import dataset_fingerprint
+from search import driver, records
+from search.space import Space
 from tests.search.made_up import SPACE
+from tests.search.simulated import search
 
 HEIGHT, WIDTH = 48, 40
 NUM_TRAIN, NUM_TEST = 8, 3
@@ -203,6 +207,59 @@ def test_resume_of_no_run(wrong, kind):
         run.write_text("")
     (line,) = wrong.refused(["--resume", str(run)])
     assert f"--resume {run}" in line
+
+
+@pytest.fixture
+def begun(wrong) -> records.RunFolder:
+    """A run that was killed in its first trial."""
+    space, source = Space.from_dict(SPACE), SourceConfig(root=wrong.isbi, spacing_mm=0.3)
+    data = driver.open_data(source, space)
+    fingerprint = dataset_fingerprint(data.dataset, data.cache_dir)
+    plan = {"space": space.to_dict(), "source": source.model_dump(mode="json"), "seed": 3, "data": {"fingerprint": fingerprint}}
+    run = records.create(wrong.folder / "run", plan)
+    search(run.path, space, seed=3, stop_after=5)
+    return run
+
+
+def test_resume_on_other_films(wrong, begun):
+    file = wrong.isbi / "AnnotationsByMD" / "400_senior" / "002.txt"
+    file.write_text(file.read_text().replace("1", "2", 1))
+    (line,) = wrong.refused(["--resume", str(begun.path)])
+    assert f"--resume {begun.path}: the films in {wrong.isbi} are not those the run began with" in line
+    assert "restore them, or start a new run" in line
+
+
+@pytest.mark.parametrize(
+    ("mark", "spoil", "said"),
+    [
+        (b'"epoch": 2', lambda line: b"", "follows epoch 1"),
+        (b'"epoch": 2', lambda line: line[:40] + b"\n", "not a ledger event"),
+        (b'"event": "trial"', lambda line: b"", "not announced"),
+    ],
+)
+def test_resume_of_a_ledger_that_was_edited(wrong, begun, mark, spoil, said):
+    lines = begun.ledger_path.read_bytes().splitlines(keepends=True)
+    place = next(place for place, line in enumerate(lines) if mark in line)
+    lines[place] = spoil(lines[place])
+    begun.ledger_path.write_bytes(b"".join(lines))
+    line, *_ = wrong.refused(["--resume", str(begun.path)])
+    assert f"{begun.ledger_path}: line {place + 1}: " in line and said in line and "restore" in line
+
+
+def test_resume_of_a_plan_that_was_edited(wrong, begun):
+    plan = begun.read_plan()
+    plan["space"]["fixed"]["train.epochs"] = 12
+    begun.write_plan(plan)
+    (line,) = wrong.refused(["--resume", str(begun.path)])
+    assert "train.epochs" in line and "one of the two was edited, restore it, or start a new run" in line
+
+
+def test_resume_of_a_torn_state(wrong, begun):
+    state = begun.trial_dir("t0000") / "state.pt"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"torn")
+    (line,) = wrong.refused(["--resume", str(begun.path)])
+    assert str(state) in line and "delete it and the trial trains its epochs again" in line
 
 
 @pytest.mark.parametrize(("options", "named"), [(["--data", "x"], "--data"), (["--dry-run"], "--dry-run"), (["--set", "a=1"], "--set")])

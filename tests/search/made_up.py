@@ -1,7 +1,8 @@
 """A made-up training in the place of the real one: a learning curve of the configuration, and a state that a member can be made of.
 
 `CEPH_SEARCH_TRAINING=tests.search.made_up:build` puts it into a run.  MADE_UP_EPOCH_S: seconds an epoch takes.  MADE_UP_FAIL: what goes
-wrong, by `key<limit` or `key>limit` of the configuration, such as `raise:heatmap.sigma_rel>0.01`; `nan:` makes its errors NaN.
+wrong, by `key<limit` or `key>limit` of the configuration, such as `raise:heatmap.sigma_rel>0.01`; `nan:` makes its errors NaN,
+`crowded:` runs out of memory on anything less than a whole GPU.
 """
 
 import math
@@ -68,6 +69,8 @@ class MadeUp:
         wrong = failure_of(self.config, os.environ.get("MADE_UP_FAIL", ""))
         if wrong == "raise":
             raise ValueError("made to fail")
+        if wrong == "crowded" and _share_of_gpu() < 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         self.epoch += 1
         value = math.nan if wrong == "nan" else mre_mm(self.config, self.epoch)
         return result_of(self.config, self.epoch, value)
@@ -93,8 +96,15 @@ def result_of(config: Config, epoch: int, value_mm: float) -> EpochResult:
     )  # fmt: skip
 
 
+def _share_of_gpu() -> float:
+    """What Ray gave to the actor that this runs in."""
+    import ray
+
+    return float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0))
+
+
 def failure_of(config: Config, told: str) -> str | None:
-    """raise, nan, or None: what goes wrong with this configuration."""
+    """raise, nan, crowded, or None: what goes wrong with this configuration."""
     if not told:
         return None
     kind, _, condition = told.partition(":")
