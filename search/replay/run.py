@@ -69,13 +69,14 @@ class _Watching:
     seconds: float = 0.0
 
 
-def replay(curves: Curves, *, seed: int, workers: int, until_s: float | None = None) -> Replayed:
+def replay(curves: Curves, *, seed: int, workers: int, until_s: float | None = None, ask_ahead: bool = False) -> Replayed:
     """Search the curves' space by its own sampler, rungs and budget.
 
     Args:
         seed: of the sampler.
         workers: trials at a time.
         until_s: simulated second at which it ends; None: with the space's last trial.
+        ask_ahead: see `drive`.
     """
     clock, ledger, seen = Clock(), MemoryLedger(), _Watching()
     policy = Policy(curves.space, ledger, seed, workers, _NO_LIMIT, clock)
@@ -100,5 +101,5 @@ def replay(curves: Curves, *, seed: int, workers: int, until_s: float | None = N
         if value < (seen.found[-1][1] if seen.found else float("inf")):
             seen.found.append((clock.now, value))
 
-    drive(policy, step, clock, until_s=until_s, on_report=on_report)
+    drive(policy, step, clock, until_s=until_s, ask_ahead=ask_ahead, on_report=on_report)
     return Replayed(policy, tuple(ledger.events()), tuple(seen.found), seen.epochs, seen.seconds)
