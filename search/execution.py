@@ -11,6 +11,7 @@ from typing import Any
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.evaluate import table
 from search import report
+from search.ask_ahead import AskAhead
 from search.bookkeeping import Bookkeeping
 from search.confirm import Confirmation
 from search.cost import Timetable
@@ -54,6 +55,7 @@ class Execution:
         timetable = Timetable(math.inf if hours is None else hours * 3600, space.promotion.share)
         self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view)
         self.policy = self._books.policy
+        self._asking = AskAhead(self.policy, space.sampler.ask_ahead)
         resources = space.resources
         self._shared = Shared(
             data, space.scheduler.rungs, resources.cpus_per_trial, resources.gpus_per_trial > 0, os.environ.get(BUILD_VARIABLE)
@@ -93,8 +95,9 @@ class Execution:
     def _search(self) -> None:
         self.view.watch(self.policy)
         try:
-            finished = self._run_orders(self._next_order, self)
+            finished = self._run_orders(self._next_order, self, self._asking.tick)
         finally:
+            self._asking.close()
             self.view.close()
         if not finished:
             raise Interrupted
@@ -114,7 +117,7 @@ class Execution:
         self.policy.lost(trial, text)
 
     def _next_order(self) -> Order | None:
-        assignment = self.policy.next()
+        assignment = self._asking.next()
         if assignment is None:
             return None
         config = assignment.config.model_dump(mode="json")
@@ -166,8 +169,12 @@ class Execution:
         if not self._run_orders(next_order, confirmation):
             raise Interrupted
 
-    def _run_orders(self, next_order: Callable[[], Order | None], judge: Any) -> bool:
-        return ray_cluster.run_orders(next_order, judge, self._shared, self.space.resources, self.workers, self.run.path, self._books.tick)
+    def _run_orders(self, next_order: Callable[[], Order | None], judge: Any, on_tick: Callable[[], None] = lambda: None) -> bool:
+        def tick() -> None:
+            on_tick()
+            self._books.tick()
+
+        return ray_cluster.run_orders(next_order, judge, self._shared, self.space.resources, self.workers, self.run.path, tick)
 
     def _fail(self, reason: str) -> Path:
         self.ledger.append_finished("failed", reason)

@@ -3,13 +3,14 @@
 All state follows from the ledger: a policy opened on the ledger of a killed driver decides as the dead one would have.
 """
 
+import copy
 import math
 import time
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from ceph_core.config import Config
@@ -18,6 +19,7 @@ from ceph_core.training.health import names_in, stops_for
 from search.candidates import Estimate, estimates, trainings
 from search.cost import EpochCost, Timetable, makespan_s
 from search.history import Kind, Outcome, Trial
+from search.question import Proposal, Question
 from search.records import Event, Journal, histories, past_trials
 from search.retries import OUT_OF_MEMORY, Cause, Retries, last_line, lost_too_often, retry_event, shares_device
 from search.room import Room
@@ -82,6 +84,7 @@ class Policy:
 
     Attributes:
         trials: all, by id; running: those that have not ended; num_ended: how many have, by status.
+        num_events: of search trials in the ledger: announcements, reports, second attempts and ends.
     """
 
     def __init__(
@@ -102,13 +105,15 @@ class Policy:
         chosen = space.sampler
         self.sampler = Sampler(
             space.knobs, space.start_from, chosen.name, startup_trials=chosen.startup_trials, seed=seed, stopped_as=chosen.stopped_as,
-            earlier=earlier, fits=self._fits,
+            earlier=earlier, fits=partial(self._fits, self.room),
         )  # fmt: skip
         self.cost = EpochCost()
         self.trials: dict[str, TrialState] = {}
         self.running: dict[str, TrialState] = {}
         self.num_ended: Counter[str] = Counter()
         self.is_searched = False
+        self.num_events = 0
+        self._offer: Proposal | None = None
         self._ranked: list[tuple[float, int, TrialState]] = []
         self._ended_areas: Counter[str] = Counter()
         self._num_reports = 0
@@ -130,12 +135,38 @@ class Policy:
             state = self.trials[self._waiting.pop(0)]
             return Assignment(state.trial, state.number, state.config, state.epoch, self._retries.is_alone(state.trial))
         while not self.is_searched:
-            number = self.sampler.num_trials
+            number = self.next_number
             if time_is_up or number >= self.space.budget.trials:
                 self._close(_TIME_IS_UP if time_is_up else f"all {number} trials proposed")
             elif (assignment := self._announce(number)) is not None:
                 return assignment
         return None
+
+    def question(self) -> Question | None:
+        """What the next new trial should try as things stand, to be answered while others run; None if there is nothing to ask.
+
+        With one worker there never is: the trial that makes place is the one that a proposal must know.
+        """
+        number = self.next_number
+        is_over = self.is_searched or number >= self.space.budget.trials
+        if self.workers < 2 or is_over or self._waiting or number < self.sampler.num_given:
+            return None
+        return Question(number, self.num_events, self.sampler.copy(partial(self._fits, copy.deepcopy(self.room))))
+
+    def offer(self, proposal: Proposal) -> None:
+        """An answer: the next new trial tries it, unless a later answer comes first or it was for a trial that has begun since."""
+        if proposal.number == self.next_number:
+            self._offer = proposal
+
+    @property
+    def has_offer(self) -> bool:
+        """Whether the next new trial's configuration is there."""
+        return self._offer is not None
+
+    @property
+    def next_number(self) -> int:
+        """Of the next new trial."""
+        return self.sampler.num_trials
 
     def stop(self, reason: str) -> None:
         """Search no more: nothing new is proposed, and trials that wait to go on end as they stand."""
@@ -279,28 +310,36 @@ class Policy:
 
     def _announce(self, number: int) -> Assignment | None:
         """Propose trial `number`; None if its configuration cannot exist, which the sampler is told."""
-        values = self.sampler.ask(number)
+        asked_after, values = self._proposal(number)
         trial = f"t{number:04d}"
         is_baseline = number == 0
         try:
             config = self.space.configure(values, seed=self.seed)
         except InputError as error:
             state = TrialState(trial, number, values, self.space.base_config(), is_baseline)
-            self._open(state)
+            self._open(state, asked_after)
             self._end(state, "failed", str(error), Outcome("infeasible"), error=str(error))
             return None
         state = TrialState(trial, number, values, config, is_baseline)
-        self._open(state)
+        self._open(state, asked_after)
         return Assignment(trial, number, config, 0)
 
-    def _fits(self, values: Mapping[str, Any]) -> bool:
+    def _proposal(self, number: int) -> tuple[int, dict[str, Any]]:
+        """What trial `number` tries, and how much of the history that knew; what was asked ahead, if it still fits."""
+        offer, self._offer = self._offer, None
+        if offer is None or offer.number != number or not self._fits(self.room, offer.values):
+            return self.num_events, self.sampler.ask(number)
+        self.sampler.take(number, offer.values)
+        return offer.asked_after, offer.values
+
+    def _fits(self, room: Room, values: Mapping[str, Any]) -> bool:
         """Whether memory would suffice, as far as failures have shown; what cannot exist at all is told apart later."""
         try:
-            return self.room.fits(self.space.configure(values, seed=self.seed))
+            return room.fits(self.space.configure(values, seed=self.seed))
         except InputError:
             return True
 
-    def _open(self, state: TrialState) -> None:
+    def _open(self, state: TrialState, asked_after: int) -> None:
         self.trials[state.trial] = self.running[state.trial] = state
         entry = {
             "event": "trial",
@@ -309,6 +348,7 @@ class Policy:
             "role": "search",
             "candidate": state.trial,
             "is_baseline": state.is_baseline,
+            "asked_after": asked_after,
             "values": state.values,
             "config": state.config.model_dump(mode="json"),
             "seed": self.seed,
@@ -363,7 +403,9 @@ class Policy:
 
     def _write(self, entry: Event) -> bool:
         entry["time"] = time.time()
-        return self._ledger.append(entry)
+        is_new = self._ledger.append(entry)
+        self.num_events += is_new
+        return is_new
 
     def _notify(self, entry: Event) -> None:
         """After the state has changed, so that observers see it as the event left it."""
@@ -406,6 +448,7 @@ class Policy:
             config = Config.model_validate(told["config"])
             state = TrialState(told["trial"], told["number"], told["values"], config, told["is_baseline"])
             self.trials[state.trial] = self.running[state.trial] = state
+        self.num_events = sum(event.get("trial") in self.trials for event in events)
         for event in events:
             if event["event"] == "report" and event["trial"] in self.trials:
                 self._replay_report(self.trials[event["trial"]], event)

@@ -6,7 +6,9 @@ is a policy applied at each proposal, free to change its mind as the search lear
 from one proposal to the next, as long as they say the same.
 """
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -108,10 +110,31 @@ class Sampler:
         if number not in self._trials:
             last = next(reversed(self._trials), -1)
             assert number > last, f"trial {number} asked after trial {last}"
-            values = self._start_from[number] if number < len(self._start_from) else self._propose(number)
-            self._trials[number] = Trial(number, dict(values), is_baseline=number == 0 and bool(self._start_from))
-            self._tried.add(_identity(values))
+            self.take(number, self._start_from[number] if number < len(self._start_from) else self._propose(number))
         return dict(self._trials[number].values)
+
+    def take(self, number: int, values: Mapping[str, Any]) -> None:
+        """Trial `number` tries these values: what a copy of this sampler proposed for it."""
+        self._trials[number] = Trial(number, dict(values), is_baseline=number == 0 and bool(self._start_from))
+        self._tried.add(_identity(values))
+
+    def copy(self, fits: Callable[[Mapping[str, Any]], bool]) -> "Sampler":
+        """One that proposes what this one would now, whatever is reported or told to this one later.
+
+        Args:
+            fits: as of now.
+        """
+        made = copy.copy(self)
+        made._fits = fits
+        made._trials = {number: replace(trial, curve=dict(trial.curve)) for number, trial in self._trials.items()}
+        made._tried = set(self._tried)
+        made._told = Told(self._distributions, self.stopped_as, with_gp=self.name == "gp")
+        return made
+
+    @property
+    def num_given(self) -> int:
+        """Start points; the trials after them are proposed."""
+        return len(self._start_from)
 
     def report(self, number: int, epoch: int, total_epochs: int, value_mm: float | None) -> None:
         """A trial's validation MRE after an epoch, the report that stops it included; the first entry of an epoch stays."""

@@ -34,6 +34,7 @@ ROWS = (
     ("search", "search.space", "search.records", "search.history"),
     (
         "search.sampler",
+        "search.question",
         "search.warm_start",
         "search.process",
         "search.forecast",
@@ -59,6 +60,7 @@ ROWS = (
         "search.live",
         "search.dryrun",
         "search.film_tables",
+        "search.ask_ahead",
         "search.bookkeeping",
         "search.execution",
         "search.exactness",

@@ -70,7 +70,15 @@ class _Watching:
     seconds: float = 0.0
 
 
-def replay(curves: Curves, *, seed: int, workers: int, until_s: float | None = None, timetable: Timetable = NO_LIMIT) -> Replayed:
+def replay(
+    curves: Curves,
+    *,
+    seed: int,
+    workers: int,
+    until_s: float | None = None,
+    timetable: Timetable = NO_LIMIT,
+    ask_ahead: bool = False,
+) -> Replayed:
     """Search the curves' space by its own sampler, rungs and budget.
 
     Args:
@@ -78,6 +86,7 @@ def replay(curves: Curves, *, seed: int, workers: int, until_s: float | None = N
         workers: trials at a time.
         until_s: simulated second at which it ends; None: with the space's last trial.
         timetable: of the whole run, promotion included: the search ends in time for it.
+        ask_ahead: see `drive`.
     """
     clock, ledger, seen = Clock(), MemoryLedger(), _Watching()
     policy = Policy(curves.space, ledger, seed, workers, timetable, clock)
@@ -102,5 +111,5 @@ def replay(curves: Curves, *, seed: int, workers: int, until_s: float | None = N
         if value < (seen.found[-1][1] if seen.found else float("inf")):
             seen.found.append((clock.now, value))
 
-    drive(policy, step, clock, until_s=until_s, on_report=on_report)
+    drive(policy, step, clock, until_s=until_s, ask_ahead=ask_ahead, on_report=on_report)
     return Replayed(policy, tuple(ledger.events()), tuple(seen.found), seen.epochs, seen.seconds, clock.now)

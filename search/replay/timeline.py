@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.policy import Assignment, Policy
+from search.question import Question
 
 _TICKS_A_SECOND = 10
 
@@ -42,6 +43,7 @@ def drive(
     clock: Clock,
     *,
     until_s: float | None = None,
+    ask_ahead: bool = False,
     on_report: Callable[[str, int], None] | None = None,
     on_tick: Callable[[], None] | None = None,
 ) -> None:
@@ -52,11 +54,14 @@ def drive(
     Args:
         step: what training a trial's epoch (from 1) comes to.
         until_s: reports of later seconds do not come.
+        ask_ahead: a new trial's configuration is what would have been proposed at the instant before the one that makes place for it;
+            that of a second trial of one instant knows everything.
         on_report: told of the trial and epoch before each report.
         on_tick: called ten times a simulated second, as a live driver does.
     """
     live: list[tuple[float, int, Assignment, int, Step]] = []
     asking = True
+    question: Question | None = None
 
     def begin(assignment: Assignment, epoch: int) -> None:
         coming = step(assignment, epoch)
@@ -64,6 +69,9 @@ def drive(
 
     while True:
         while asking and len(live) < policy.workers:
+            if question is not None:
+                policy.offer(question.answer())
+                question = None
             assignment = policy.next()
             if assignment is None:
                 asking = False
@@ -71,6 +79,8 @@ def drive(
                 begin(assignment, assignment.reported + 1)
         if not live or (until_s is not None and live[0][0] > until_s):
             return
+        if ask_ahead:
+            question = policy.question()
         _move_on(clock, live[0][0], on_tick)
         now = []
         while live and live[0][0] <= clock.now + 1e-9:

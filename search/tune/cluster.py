@@ -27,6 +27,7 @@ from ceph_core.errors import InputError
 from search.retries import MOST_LOSSES
 from search.space.schema import Resources
 from search.tune.driverside import DriverSide
+from search.tune.forget import Forget
 from search.tune.scheduler import Judge, JudgeScheduler
 from search.tune.searcher import NextOrder, OrderSearcher
 from search.tune.trial import LandmarkTrial, Shared
@@ -139,7 +140,7 @@ def run_orders(
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            callbacks=[_Loop(on_tick, searcher)],
+            callbacks=[_Loop(on_tick, searcher), Forget()],
         ),
     )
     ours = signal.getsignal(signal.SIGINT)

@@ -2,13 +2,16 @@
 
 `CEPH_SEARCH_TRAINING=tests.search.made_up:build` puts it into a run.  MADE_UP_EPOCH_S: seconds an epoch takes.  MADE_UP_FAIL: what goes
 wrong, by `key<limit` or `key>limit` of the configuration, such as `raise:heatmap.sigma_rel>0.01`; `nan:` makes its errors NaN,
-`crowded:` runs out of memory on anything less than a whole GPU.
+`crowded:` runs out of memory on anything less than a whole GPU.  MADE_UP_STAMPS: a folder where every process says, a line a step, of
+which training it was and when it began and ended.
 """
 
+import json
 import math
 import operator
 import os
 import time
+import uuid
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from ceph_core.config.model import ModelConfig
 from ceph_core.metrics import Summary
 from ceph_core.training import checkpoint
 from ceph_core.training.trainer import EpochResult
+
+STAMPS_VARIABLE = "MADE_UP_STAMPS"
 
 SPACE = {
     "fixed": {"model.name": "hrnet_w18_small", "train.epochs": 9, "data.image_size": 64, "heatmap.loss": "cross_entropy"},
@@ -53,6 +58,7 @@ class MadeUp:
 
     def __init__(self, config: Config, resume: Path | None) -> None:
         self.config = config
+        self._name = uuid.uuid4().hex
         self.epoch = 0
         if resume is not None:
             state = checkpoint.load(resume)
@@ -65,6 +71,7 @@ class MadeUp:
     def __next__(self) -> EpochResult:
         if self.epoch >= self.config.train.epochs:
             raise StopIteration
+        began = time.time()
         time.sleep(float(os.environ.get("MADE_UP_EPOCH_S", "0")))
         wrong = failure_of(self.config, os.environ.get("MADE_UP_FAIL", ""))
         if wrong == "raise":
@@ -73,6 +80,9 @@ class MadeUp:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
         self.epoch += 1
         value = math.nan if wrong == "nan" else mre_mm(self.config, self.epoch)
+        if folder := os.environ.get(STAMPS_VARIABLE):
+            with (Path(folder) / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps([self._name, began, time.time()]) + "\n")
         return result_of(self.config, self.epoch, value)
 
     def state(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def simulate(
     epoch_s: float = 1.0,
     fail: str = "",
     stop_after: int | None = None,
+    ask_ahead: bool = False,
     on_tick: Callable[[], None] | None = None,
 ) -> None:
     """Run until nothing is left: every live trial trains an epoch in the same time.
@@ -40,6 +41,7 @@ def simulate(
     Args:
         fail: as MADE_UP_FAIL.
         stop_after: raise `Killed` after so many reports.
+        ask_ahead: see `drive`.
         on_tick: called ten times a simulated second, as the live driver does.
     """
     reported = 0
@@ -58,7 +60,7 @@ def simulate(
             raise Killed
         reported += 1
 
-    drive(policy, step, clock or Clock(), on_report=on_report, on_tick=on_tick)
+    drive(policy, step, clock or Clock(), ask_ahead=ask_ahead, on_report=on_report, on_tick=on_tick)
 
 
 def search(
