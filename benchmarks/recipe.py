@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument(
         "--stage", choices=("screen", "pairs", "score", "whole", "tables"), default="tables", help="what is run before the tables are made"
     )
-    parser.add_argument("--techniques", nargs="*", default=[], metavar="TEXT", help="pairs: only techniques whose name holds one of these")
+    parser.add_argument(
+        "--techniques", nargs="*", default=[], metavar="TEXT", help="only techniques or recipes whose name holds one of these"
+    )
     parser.add_argument("--processes", type=int, default=2, metavar="N", help="trainings at a time, of one thread each")
     parser.add_argument("--job", type=Path, metavar="FILE", help="run one training (what the processes do)")
     args = parser.parse_args()
@@ -91,7 +93,7 @@ def main() -> None:
     elif args.stage == "score":
         _score(_films(args), folder)
     elif args.stage == "whole":
-        _run(whole_jobs(), folder, args)
+        _run(whole_jobs(args.techniques or ()), folder, args)
     _publish(folder, NUM_RUNS, TECHNIQUES, quick=False)
 
 
@@ -118,10 +120,13 @@ def pair_jobs(names: Sequence[str]) -> list[Job]:
     ]
 
 
-def whole_jobs() -> list[Job]:
-    """Every whole recipe, by seed: seeds are folds in turn."""
+def whole_jobs(texts: Sequence[str] = ()) -> list[Job]:
+    """Whole recipes, all or those named, by seed: seeds are folds in turn."""
     return [
-        Job(f"whole-{_slug(name)}-{seed}", changes, seed % 5, seed, keeps=True) for seed in range(PAIRS) for name, changes in WHOLE.items()
+        Job(f"whole-{_slug(name)}-{seed}", changes, seed % 5, seed, keeps=True)
+        for seed in range(PAIRS)
+        for name, changes in WHOLE.items()
+        if not texts or any(text in name for text in texts)
     ]
 
 
@@ -173,27 +178,34 @@ def _scored(folder: Path) -> list[Row]:
     return rows
 
 
-def _compared(folder: Path) -> list[Row]:
-    """Whole recipes over the first of them, read with their own decoders and views."""
+def _compared(folder: Path, published: Sequence[Row]) -> list[Row]:
+    """Whole recipes over those before them, read with their own decoders and views; as published where this machine has none."""
+    before = {row["recipe"]: row for row in published}
     told: dict[str, dict[int, dict[str, Any]]] = {}
+    rows: list[Row] = []
     for name in WHOLE:
         files = {seed: folder / f"whole-{_slug(name)}-{seed}.json" for seed in range(PAIRS)}
-        told[name] = {seed: json.loads(file.read_text(encoding="utf-8")) for seed, file in files.items() if file.exists()}
-    first = {seed: each["read"]["mre_mm"] for seed, each in told[next(iter(WHOLE))].items()}
-    rows: list[Row] = []
-    for name, by_seed in told.items():
+        by_seed = {seed: json.loads(file.read_text(encoding="utf-8")) for seed, file in files.items() if file.exists()}
         errors = {seed: each["read"]["mre_mm"] for seed, each in by_seed.items()}
-        if len(errors.keys() & first.keys()) > 1:
-            effect = paired(errors, first)
+        against = []
+        for other, each in told.items():
+            theirs = {seed: found["read"]["mre_mm"] for seed, found in each.items()}
+            if (count := len(errors.keys() & theirs.keys())) > 1:
+                effect = paired(errors, theirs)
+                against.append(f"{effect.percent:+.1f} ± {effect.standard_error:.1f} ({count}) of {other}")
+        told[name] = by_seed
+        if len(errors) > 1 and (against or name not in before):
             rows.append(
                 {
                     "recipe": name,
                     "MRE, mm": f"{mean(errors.values()):.3f}",
                     "SDR at 2 mm, %": f"{mean(each['read']['sdr_2mm'] for each in by_seed.values()):.1f}",
                     "one pass, MRE, mm": f"{mean(each['mre_mm'] for each in by_seed.values()):.3f}",
-                    "% of MRE": "–" if errors == first else f"{effect.percent:+.1f} ± {effect.standard_error:.1f} ({len(errors)})",
+                    "% of MRE": "; ".join(against) or NOTHING,
                 }
             )
+        elif name in before:
+            rows.append(before[name])
     return rows
 
 
@@ -295,8 +307,9 @@ def _publish(folder: Path, num_runs: int, techniques: Mapping[str, Technique], q
     tables = {**published, title: rows}
     if scored := _scored(folder):
         tables["After training: the same networks, read in another way"] = scored
-    if compared := _compared(folder):
-        tables["Whole recipes at 256 px, 100 epochs, in held-out folds, each with its own decoder and views"] = compared
+    whole = "Whole recipes at 256 px, 100 epochs, in held-out folds, each with its own decoder and views"
+    if compared := _compared(folder, published.get(whole, [])):
+        tables[whole] = compared
     publish("recipe", tables, quick, PAGE)
     if not quick:
         PAIRS_FILE.write_text(json.dumps({**_pairs_before(), **_pairs_of(folder)}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
