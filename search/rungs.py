@@ -13,6 +13,12 @@ A rung is a share of a trial's own epochs, so that trials of different length me
   take whole trainings from better ones.)
 - A protected trial (the baseline) always goes on; its value is recorded like any other.
 
+Progressive schedules: a trial whose first epochs train on smaller images is judged at the same share of its epochs as any other, by
+its error in mm at the size that it trains at then.  Rates, curriculum and augmentation follow the share of epochs, so that there all
+trials have had the same part of what shapes a curve.  At the same share of their cost they have not: of two trainings with one and the
+same curve, the one whose first 0.4 train at 0.75 of the size would be judged at 0.42 of its epochs where the other is at 0.3, and win
+by as much as a curve falls in between.
+
 Stock ASHA instead compares with the (1 - 1 / factor) quantile of the earlier arrivals, interpolated: with few of them a
 trial that is second of two already passes or falls by the distance between two numbers.  Here only ranks count.
 

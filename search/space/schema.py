@@ -87,7 +87,8 @@ class SamplerSettings(Frozen):
         None, description="what a trial stopped early tells tpe and gp; null: pruned for tpe, complete for gp; curve_gp forecasts its end"
     )
     ask_ahead: Literal["auto"] | bool = Field(
-        "auto", description="work on the next proposal while trials run; auto: once one takes over 0.1 s; never with a single worker"
+        "auto",
+        description="work on the next proposal while trials run; auto: if it takes over 0.1 s and a quarter of a trial; one worker: never",
     )
     seed: Whole = Field(0, ge=0, lt=2**31, description="the same plan, seed and single worker propose the same configurations")
 

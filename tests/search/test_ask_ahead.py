@@ -67,7 +67,7 @@ def test_an_answer_that_no_longer_fits_is_not_tried(tmp_path):
 @pytest.fixture
 def slow(tmp_path, monkeypatch):
     """A policy whose proposals wait for a word, and are counted; its clock says that each took a second."""
-    made = Slow(Ledger(tmp_path), made_up_space(sampler={"name": "curve_gp", "startup_trials": 1}))
+    made = Slow(Ledger(tmp_path), made_up_space(sampler={"name": "curve_gp", "startup_trials": 1}, budget={"trials": 100}))
     propose = Sampler._propose
 
     def counted(sampler: Sampler, number: int) -> dict:
@@ -132,6 +132,21 @@ def test_it_is_asked_again_as_reports_come_but_seldom(slow):
     assert slow.asked == [1, 2], "a second's work is repeated within ten"
     slow.clock.now += 100.0
     slow.tick_until(lambda: slow.asked == [1, 2, 2])
+
+
+def test_trials_that_take_much_longer_are_worth_the_wait(slow):
+    """A proposal takes a second, a trial has its place for a minute or for two seconds."""
+    for between_s, is_ahead in ((60.0, False), (1.0, True)):
+        live = slow.begin() if not slow.policy.trials else list(slow.policy.running)
+        for _ in range(20):
+            slow.clock.now += between_s / slow.policy.workers
+            slow.policy.error(live.pop(0), "ValueError: x")
+            live.append(slow.asking.next().trial)
+        number = slow.policy.next_number
+        slow.asking.tick()
+        if is_ahead:
+            slow.tick_until(lambda: slow.policy.has_offer)
+        assert (number in slow.asked) == is_ahead
 
 
 @pytest.mark.parametrize(("sampler", "wanted"), [("random", "auto"), ("tpe", "auto"), ("curve_gp", False)])
