@@ -132,7 +132,7 @@ def run_orders(
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=_name,
-            trial_dirname_creator=_name,
+            trial_dirname_creator=_dirname,
         ),
         run_config=tune.RunConfig(
             name="tune",
@@ -195,3 +195,8 @@ def _bundle(resources: Resources, config: dict[str, Any]) -> tune.PlacementGroup
 
 def _name(trial: Any) -> str:
     return str(trial.config["order"]["trial"])
+
+
+def _dirname(trial: Any) -> str:
+    """One an attempt: Tune adds to the error file that it finds, and the trial may have died before."""
+    return f"{_name(trial)}-{trial.trial_id}"

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any, Protocol
 
+from ray import cloudpickle
 from ray.exceptions import RayActorError, RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -63,6 +64,7 @@ class JudgeScheduler(DriverSide, FIFOScheduler):
 
 def _is_its_own(trial: Trial, text: str) -> bool:
     """Whether the training raised; else its process ended under it, or its node did."""
-    error = trial.get_pickled_error()
+    path = trial.pickled_error_file  # beside the text, on this machine; `get_pickled_error` looks in the storage, where it is not yet
+    error = cloudpickle.loads(Path(path).read_bytes()) if path and Path(path).exists() else None
     raised = isinstance(error, RayTaskError) or (isinstance(error, RayActorError) and error.actor_init_failed)
     return raised and not _LOSSES.search(text)

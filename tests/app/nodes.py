@@ -34,7 +34,7 @@ class Nodes:
 
     def __init__(self, folder: Path, num: int, cpus: int = 1, gpus: int = 0, epoch_s: float = 0.0, fail: str = "") -> None:
         self._session = Path(tempfile.mkdtemp(prefix="ray-"))  # short: Ray's sockets lie in it
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(self._session)}
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_TMPDIR": str(self._session), "RAY_raylet_start_wait_time_s": "120"}
         env |= {"MADE_UP_EPOCH_S": str(epoch_s), "MADE_UP_FAIL": fail, "CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus)))}
         with (folder / "nodes.log").open("ab") as stderr:
             self._process = subprocess.Popen(

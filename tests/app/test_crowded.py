@@ -15,7 +15,7 @@ def test_what_was_crowded_out_is_tried_alone(tmp_path, films):
     run, log = tmp_path / "run", tmp_path / "log"
     space = write_space(tmp_path, budget={"trials": 6}, resources={"gpus_per_trial": "1/2", "max_concurrent": None})
     with cluster(tmp_path, 1, cpus=4, gpus=1, epoch_s=0.1, fail=f"crowded:augment.strength>{LIMIT}") as nodes:
-        command = ["run_search.py", "--space", space, "--data", films, "--profile", "cpu", "--out", run, "--address", nodes.address]
+        command = ["run_search.py", "--space", space, "--data", films, "--profile", "gpu", "--out", run, "--address", nodes.address]
         with driver(*command, log=log) as live:
             assert live.wait() == 0, live.said()
     assert "2 trials at a time" in live.said()

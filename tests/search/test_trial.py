@@ -168,6 +168,44 @@ def test_a_state_behind_the_ledger_trains_again(tmp_path):
     assert [again.step()["epoch"] for _ in range(3)] == [3, 4, 5]
 
 
+def test_a_state_that_is_gone_is_made_again(tmp_path):
+    folder = tmp_path / "t"
+    actor = _actor(_order(folder))
+    before = [actor.step() for _ in range(4)]
+    actor._saver.wait()
+    (folder / STATE_FILE).unlink()
+    again = _actor(_order(folder, reported=4))
+    after = [again.step() for _ in range(5)]
+    assert [figures["val_mre_mm"] for figures in after[:4]] == [figures["val_mre_mm"] for figures in before]
+    assert after[4]["epoch"] == 5
+
+
+def test_one_that_was_given_up_for_lost_writes_no_more(tmp_path):
+    """Its node could not be reached, another goes on, and then it turns out to live."""
+    folder = tmp_path / "t"
+    lost = _actor(_order(folder))
+    for _ in range(3):
+        lost.step()
+    lost._saver.wait()
+    again = _actor(_order(folder, reported=3))
+    assert [again.step()["epoch"] for _ in range(3)] == [3, 4, 5]
+    again._saver.wait()
+    state, reports = (folder / STATE_FILE).read_bytes(), (folder / REPORTS_FILE).read_bytes()
+    with pytest.raises(RuntimeError, match="another worker has gone on with this trial"):
+        lost.step()
+    lost.cleanup()
+    assert ((folder / STATE_FILE).read_bytes(), (folder / REPORTS_FILE).read_bytes()) == (state, reports)
+
+
+def test_what_nobody_heard_of_a_candidate_is_told_of_its_confirmation(tmp_path):
+    """The candidate's state was an epoch ahead of the ledger when the search ended."""
+    actor = _actor(_order(tmp_path / "t"))
+    for _ in range(5):
+        actor.step()
+    actor.reset_config(_sent(_order(tmp_path / "t-full", reported=4, start_from=str(tmp_path / "t"))))
+    assert [actor.step()["epoch"] for _ in range(3)] == [5, 6, 7]
+
+
 def test_a_report_that_was_torn_is_made_again(tmp_path):
     """By training from the first epoch on: going on from the state would leave a gap that nobody could fill."""
     actor = _actor(_order(tmp_path / "t"))
