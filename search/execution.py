@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.evaluate import table
-from search import report
+from search import packing, report
 from search.bookkeeping import Bookkeeping
 from search.confirm import Confirmation
 from search.cost import Timetable
@@ -18,6 +19,7 @@ from search.film_tables import prediction_table
 from search.live import LiveView
 from search.promotion import Job, Outcome, promote
 from search.records import Ledger, RunFolder, write_predictions
+from search.room import Room
 from search.space import Space
 from search.tune import cluster as ray_cluster
 from search.tune.trial import Order, Shared
@@ -45,17 +47,16 @@ class Execution:
         view: LiveView,
         spent_s: float,
         ledger: Ledger,
+        room: Room,
     ) -> None:
         self.run, self.space, self.seed, self.data = run, space, seed, data
         self.cluster, self.workers, self.view, self.ledger = cluster, workers, view, ledger
         self._began, self._spent_s = time.monotonic(), spent_s
         timetable = Timetable(math.inf if hours is None else hours * 3600, space.promotion.share)
-        self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view)
+        self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view, room)
         self.policy = self._books.policy
         resources = space.resources
-        self._shared = Shared(
-            data, space.scheduler.rungs, resources.cpus_per_trial, resources.gpus_per_trial > 0, os.environ.get(BUILD_VARIABLE)
-        )
+        self._shared = Shared(data, space.scheduler.rungs, resources.cpus_per_trial, resources.on_gpu, os.environ.get(BUILD_VARIABLE))
 
     def elapsed_s(self) -> float:
         """Seconds this run has lived, earlier drivers included."""
@@ -117,7 +118,11 @@ class Execution:
         if assignment is None:
             return None
         config = assignment.config.model_dump(mode="json")
-        return Order(assignment.trial, config, str(self.run.trial_dir(assignment.trial)), assignment.reported)
+        folder, places = str(self.run.trial_dir(assignment.trial)), self._places(assignment.config)
+        return Order(assignment.trial, config, folder, assignment.reported, places=places)
+
+    def _places(self, config: Config) -> int:
+        return packing.places(config, self.policy.room, self.space.resources)
 
     def _promote(self) -> Outcome:
         call_all = partial(ray_cluster.call_all, resources=self.space.resources, on_wait=self._waiting)
@@ -149,8 +154,9 @@ class Execution:
                 return None
             folder, candidate = (str(self.run.trial_dir(trial)) for trial in (job.trial, job.candidate))
             return Order(
-                job.trial, job.config.model_dump(mode="json"), folder, confirmation.reported[job.trial] or job.from_epoch, candidate
-            )
+                job.trial, job.config.model_dump(mode="json"), folder, confirmation.reported[job.trial] or job.from_epoch, candidate,
+                self._places(job.config),
+            )  # fmt: skip
 
         if not self._run_orders(next_order, confirmation):
             raise Interrupted

@@ -1,5 +1,6 @@
 """A Ray cluster, started here or joined, and trials run on it."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,17 +21,23 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old output keeps quiet a
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
+import ray.exceptions
+import torch
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ceph_core.data.films import TrainingData
 from ceph_core.errors import InputError
-from search.space.schema import Resources
+from search.room import Gpu
+from search.space.schema import AUTO, Resources
 from search.tune.driverside import DriverSide
 from search.tune.scheduler import Judge, JudgeScheduler
 from search.tune.searcher import NextOrder, OrderSearcher
 from search.tune.trial import LandmarkTrial, Shared
 
 Result = TypeVar("Result")
+
+_ANSWER_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,7 @@ class Cluster:
             InputError: not even one fits.
         """
         places = int(self.cpus / resources.cpus_per_trial + 1e-9)
+        assert resources.gpus_per_trial != AUTO, "resolved by search.packing"
         if resources.gpus_per_trial:
             places = min(places, int(self.gpus / resources.gpus_per_trial + 1e-9))
         if places < 1:
@@ -100,6 +109,34 @@ def has_gpu(address: str) -> bool:
         ray.shutdown()
 
 
+def gpus() -> tuple[Gpu, ...]:
+    """Every GPU of the cluster, as a process on its node sees it; those of a node that does not answer within a minute are left out."""
+    ask = ray.remote(num_cpus=0, num_gpus=0, max_calls=1, max_retries=0)(_seen)  # its process ends, and with it what it took of a GPU
+    asked = [
+        ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+            runtime_env={"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},  # without a GPU of its own it would see none
+        ).remote()
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"] and node["Resources"].get("GPU")
+    ]
+    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_S) if asked else ([], [])
+    found: tuple[Gpu, ...] = ()
+    for answer in answered:
+        with contextlib.suppress(ray.exceptions.RayError):  # a node without a working torch: its trials will say so
+            found += ray.get(answer)
+    return found
+
+
+def _seen() -> tuple[Gpu, ...]:
+    """The GPUs of this machine that Ray may use."""
+    found = []
+    for place in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(place)
+        found.append(Gpu(torch.cuda.get_device_name(place), total / 2**20, free / 2**20))
+    return tuple(found)
+
+
 def disconnect() -> None:
     """Leave the cluster; one started here ends."""
     ray.shutdown()
@@ -120,12 +157,9 @@ def run_orders(
     """
     scratch = run_dir / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)  # a killed driver's
-    bundle: dict[str, float] = {"CPU": resources.cpus_per_trial}
-    if resources.gpus_per_trial:
-        bundle["GPU"] = resources.gpus_per_trial
     searcher = OrderSearcher(next_order, workers)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(LandmarkTrial, shared=shared), tune.PlacementGroupFactory([bundle])),
+        tune.with_resources(tune.with_parameters(LandmarkTrial, shared=shared), partial(bundle, resources)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=JudgeScheduler(judge),
@@ -160,7 +194,7 @@ def call_all(
     function: Callable[..., Result], calls: Sequence[tuple[Any, ...]], resources: Resources, on_wait: Callable[[], None]
 ) -> list[Result]:
     """Run a function on workers, each call with a trial's resources, as many at a time as fit; `on_wait` is called every 15 s."""
-    remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=0)(function)
+    remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=float(resources.gpus_per_trial), max_retries=0)(function)
     shared = [tuple(ray.put(part) if isinstance(part, TrainingData) else part for part in call) for call in calls]
     answers = [remote.remote(*call) for call in shared]
     while len(ray.wait(answers, num_returns=len(answers), timeout=15)[0]) < len(answers):
@@ -177,6 +211,14 @@ class _Tick(DriverSide, tune.Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._on_tick()
+
+
+def bundle(resources: Resources, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial occupies."""
+    wanted: dict[str, float] = {"CPU": resources.cpus_per_trial}
+    if resources.gpus_per_trial:
+        wanted["GPU"] = round(config["order"]["places"] * float(resources.gpus_per_trial), 4)
+    return tune.PlacementGroupFactory([wanted])
 
 
 def _name(trial: Any) -> str:

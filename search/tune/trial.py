@@ -73,6 +73,7 @@ class Order:
         folder: where state and reports go.
         reported: last epoch that the ledger holds.
         start_from: folder of another trial whose state is taken if this one has none yet.
+        places: how many of the places at which trials run it takes: more than one, and it has several shares of a GPU.
     """
 
     trial: str
@@ -80,6 +81,7 @@ class Order:
     folder: str
     reported: int = 0
     start_from: str | None = None
+    places: int = 1
 
 
 class LandmarkTrial(tune.Trainable):
