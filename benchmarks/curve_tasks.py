@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import cost_tasks
 import numpy as np
 import pandas as pd
 from measuring import ROOT
@@ -113,10 +114,12 @@ def recorded(objective: str, half: int) -> Recorded:
 
 @cache
 def task(name: str) -> Any:
-    """The curves of `family/objective/surrogate/half`, of `isbi/SEED`, or of `drawn/0`."""
+    """The curves of `family/objective/surrogate/half`, of `isbi/SEED`, of `costs/NUMBER/HALF`, or of `drawn/0`."""
     family, *parts = name.split("/")
     if family == "drawn":
         return drawn()
+    if family == "costs":
+        return cost_tasks.Unequal(2 * int(parts[0]) + int(parts[1]))
     if family == "isbi":
         return recorded_films(int(parts[0]))
     objective, surrogate, half = parts
@@ -174,6 +177,8 @@ def names(family: str, half: int) -> list[str]:
     """Every task of one half; of the recorded films each seed's trainings are one."""
     if family in ("isbi", "drawn"):
         return [f"{family}/{half}"]
+    if family == "costs":
+        return [f"costs/{number}/{half}" for number in range(cost_tasks.TASKS)]
     return [f"{family}/{objective}/{surrogate}/{half}" for objective in OBJECTIVES for surrogate in SURROGATES]
 
 

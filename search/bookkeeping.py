@@ -11,6 +11,7 @@ from search.disk import Disk
 from search.live import LiveView
 from search.policy import Observer, Policy
 from search.records import Event, Ledger, RunFolder, Tables, read_earlier
+from search.room import Room
 from search.space import Space
 from search.study import StudyMirror
 from search.tensorboard import Scalars
@@ -37,6 +38,7 @@ class Bookkeeping:
         elapsed_s: Callable[[], float],
         ledger: Ledger,
         view: LiveView,
+        room: Room | None = None,
     ) -> None:
         self._run, self._elapsed_s, self._view = run, elapsed_s, view
         self._tables = Tables(run)
@@ -44,7 +46,7 @@ class Bookkeeping:
         self._scalars = Scalars(run)
         self._mirror: StudyMirror | None = None
         self.observers: tuple[Observer, ...] = (view.on_event, self._scalars.on_event, self._keep_error, self._mirror_event)
-        self.policy = Policy(space, ledger, seed, workers, timetable, elapsed_s, self.observers, read_earlier(run))
+        self.policy = Policy(space, ledger, seed, workers, timetable, elapsed_s, self.observers, read_earlier(run), room)
         self._mirror = StudyMirror(run.study_path, run.path.name, space.knobs, self.policy.sampler.trials)
         self._disk = Disk(run, self.policy, space.budget.disk_gb, view.say)
 

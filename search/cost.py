@@ -5,11 +5,20 @@ from bisect import insort
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
 
 from ceph_core.config import Config
 from ceph_core.training.curriculum import share_admitted
-from ceph_core.training.plan import relative_cost
+from ceph_core.training.multi_scale import mean_area
+from ceph_core.training.plan import is_validated
+from ceph_core.training.progressive import stage_at, stage_batch, stage_size
+
+Floats = NDArray[np.float64]
+Network = tuple[str, int, bool]
+"""Network, stride of its head, whether activations are computed again: what an epoch's constants hang on."""
 
 FINISH_S = 90.0
 """Seconds kept for selection, test, export and report beside the candidates' training."""
@@ -17,47 +26,106 @@ FINISH_S = 90.0
 _SAFETY = 1.15
 """Estimates of remaining training are taken this much longer: other trials, other loads."""
 
+_PARTS = 5
+"""An epoch's cost: film area trained on, steps, area validated on, the first epoch of a stage, and every epoch's own."""
+_SAME = 0.1
+"""Variance of what the parts do not explain, over that of one epoch measured twice."""
+_PRIOR = 0.1
+"""How much all parts but the film area are drawn to nothing, over the variance of one epoch measured twice."""
+
 
 @dataclass
 class EpochCost:
-    """Seconds an epoch, from reports: proportional to input area and share of the films shown, one constant (the median) a network."""
+    """Seconds an epoch, from reports: a constant a network for each of its parts, none below 0.
 
-    # Kept in order: the live view asks for estimates many times a second, of every trial.
-    _per_area: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    _areas: dict[tuple[object, ...], tuple[int, ...]] = field(default_factory=dict)
+    What no report tells apart is put down to film area.  Epochs alike count by their median, and all by their relative error.
 
-    def observe(self, config: Config, epoch: int, image_size: int, seconds: float) -> None:
-        """An epoch of `config` at `image_size` took so long."""
+    Attributes:
+        marks: shares of a training after which it is validated in any case.
+    """
+
+    marks: tuple[float, ...] = ()
+    # Kept up to date: the live view asks for estimates many times a second, of every trial.
+    _measured: dict[Network, dict[tuple[float, ...], list[float]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    _constants: dict[Network, Floats] = field(default_factory=dict)
+    _stale: set[Network] = field(default_factory=set)
+    _parts_upto: dict[tuple[object, ...], Floats] = field(default_factory=dict)
+
+    def observe(self, config: Config, epoch: int, image_size: int, seconds: float, micro_batch: int | None = None) -> None:
+        """An epoch of `config` at `image_size` took so long, with so many films at once (None: as configured)."""
         if seconds > 0:
-            films = share_admitted(config.curriculum, epoch, config.train.epochs)
-            insort(self._per_area[config.model.name], seconds / (image_size**2 * films))
+            network = network_of(config)
+            insort(self._measured[network][self._parts(config, epoch, image_size, micro_batch)], seconds)
+            self._stale.add(network)
 
     def seconds(self, config: Config, from_epoch: int = 0, to_epoch: int | None = None) -> float | None:
         """Estimate of epochs from_epoch + 1 ... to_epoch (default: the end); None before anything was measured.
 
         A network not measured yet is taken as the slowest that was.
         """
-        return self.seconds_of(config.model.name, self.area(config, from_epoch, to_epoch))
+        return self.seconds_of(network_of(config), self.parts(config, from_epoch, to_epoch))
 
-    def seconds_of(self, network: str, area_px: int) -> float | None:
-        """Estimate of epochs whose inputs have this area in all (see `area`)."""
-        if not self._per_area:
+    def seconds_of(self, network: Network, parts: Floats) -> float | None:
+        """Estimate of epochs that come to these parts in all (see `parts`)."""
+        if not self._measured:
             return None
-        constants = {name: values[len(values) // 2] for name, values in self._per_area.items()}
-        return constants.get(network, max(constants.values())) * area_px
+        for stale in self._stale:
+            self._constants[stale] = _fitted(self._measured[stale])
+        self._stale.clear()
+        if network in self._constants:
+            return float(self._constants[network] @ parts)
+        return max(float(constants @ parts) for constants in self._constants.values())
 
-    def area(self, config: Config, from_epoch: int = 0, to_epoch: int | None = None) -> int:
-        """Squares of the input's long side, px, added up over epochs from_epoch + 1 ... to_epoch (default: the end).
+    def whole_by_own(self, config: Config, epoch: int, seconds: float) -> float:
+        """Estimate of a whole training by its own epochs alone, of which the first `epoch` took so long: time follows film area."""
+        return seconds * float(self.parts(config)[0] / self.parts(config, 0, epoch)[0])
 
-        An epoch that shows a share of the films counts that share.
-        """
-        size, epochs = config.data.image_size, config.train.epochs
-        key = (size, epochs, config.schedule, config.curriculum)
-        upto = self._areas.get(key)
+    def parts(self, config: Config, from_epoch: int = 0, to_epoch: int | None = None) -> Floats:
+        """(5,) what epochs from_epoch + 1 ... to_epoch (default: the end) come to of each part of a cost."""
+        train = config.train
+        key = (
+            config.data.image_size,
+            config.schedule,
+            config.curriculum,
+            train.epochs,
+            train.batch_size,
+            train.micro_batch,
+            train.validations,
+        )
+        upto = self._parts_upto.get(key)
         if upto is None:
-            each = (round(size**2 * relative_cost(config, epoch)) for epoch in range(1, epochs + 1))
-            upto = self._areas[key] = tuple(accumulate(each, initial=0))
-        return max(0, upto[epochs if to_epoch is None else to_epoch] - upto[from_epoch])
+            each = [self._parts(config, epoch) for epoch in range(1, train.epochs + 1)]
+            upto = self._parts_upto[key] = np.concatenate([np.zeros((1, _PARTS)), np.cumsum(each, axis=0)])
+        found: Floats = upto[train.epochs if to_epoch is None else to_epoch] - upto[from_epoch]
+        return np.clip(found, 0, None)
+
+    def _parts(self, config: Config, epoch: int, image_size: int | None = None, micro_batch: int | None = None) -> tuple[float, ...]:
+        stage = stage_at(config, epoch)
+        size = image_size or stage_size(config.data.image_size, stage.size)
+        films = share_admitted(config.curriculum, epoch, config.train.epochs)
+        limits = [limit for limit in (config.train.micro_batch, micro_batch) if limit]
+        at_once = min([stage_batch(config.train.batch_size, stage.batch), *limits])
+        is_first = epoch == 1 or stage_at(config, epoch - 1) != stage
+        validated = is_validated(config, epoch, self.marks)
+        return (films * size**2 * mean_area(config, size), films / at_once, float(validated * size**2), float(is_first), 1.0)
+
+
+def network_of(config: Config) -> Network:
+    """What the constants of its epochs hang on."""
+    return config.model.name, config.model.head_stride, config.train.checkpoint_activations
+
+
+def _fitted(measured: dict[tuple[float, ...], list[float]]) -> Floats:
+    """(5,) seconds a unit of each part: least squares of relative errors, none below 0."""
+    parts = np.array(list(measured))
+    seconds = np.array([times[len(times) // 2] for times in measured.values()])
+    usual = np.maximum(parts.mean(axis=0), 1e-300)
+    certain = 1 / np.sqrt(_SAME + 1 / np.array([len(times) for times in measured.values()]))
+    rows = parts / usual / seconds[:, None] * seconds.mean() * certain[:, None]
+    pull = math.sqrt(_PRIOR) * np.eye(_PARTS)[1:]
+    shares, _ = nnls(np.concatenate([rows, pull]), np.concatenate([certain, np.zeros(_PARTS - 1)]))
+    constants: Floats = shares * seconds.mean() / usual
+    return constants
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ speak, too.  The next configuration has the largest expected improvement, times 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from search.process import Process, log_expected_improvement
 from search.space.knobs import Knob
 
 Floats = NDArray[np.float64]
+Seconds = Callable[[Floats], Floats]
 
 _SPREAD_OUT = 512
 """Candidates all over the space."""
@@ -30,17 +31,22 @@ _CLIMBS, _CLIMBERS, _STEPS = (0.1, 0.03, 0.01), 6, 30
 """Then the best candidates move on, in ever smaller steps."""
 _DOUBT, _REACH = 0.05, 0.2
 """Variance of a label that says whether a configuration could be trained, and how far it speaks, times the root of the dimensions."""
+_COST_EXPONENT = 1.0
+"""Of the seconds that expected improvement is divided by: 1 is improvement a second (Snoek et al., NeurIPS 2012)."""
 _LEAST_CHANCE, _NEVER = 0.25, 1e6
 """What is less likely to be trainable is tried only if nothing else is left, whatever it promises."""
 
 
-def proposals(knobs: Sequence[Knob], trials: Sequence[Trial], random: np.random.Generator, number: int) -> list[dict[str, Any]]:
+def proposals(
+    knobs: Sequence[Knob], trials: Sequence[Trial], random: np.random.Generator, number: int, log_seconds: Seconds | None = None
+) -> list[dict[str, Any]]:
     """The most promising configurations, distinct, the best first.
 
     Args:
         trials: the history; some must have a report.
         random: of every draw.
         number: of configurations.
+        log_seconds: of the training at points (M, D) of the cube's coordinates; expected improvement is then taken by the time it costs.
     """
     known = forecasts(trials)
     told = [(trial, forecast) for trial, forecast in zip(trials, known, strict=True) if forecast is not None]
@@ -55,7 +61,9 @@ def proposals(knobs: Sequence[Knob], trials: Sequence[Trial], random: np.random.
 
     def score(shares: Floats) -> Floats:
         at = snapped(knobs, shares)
-        return log_expected_improvement(*awaiting.at(at), best) + (0.0 if possible is None else _log_chance(possible, at))
+        chance = 0.0 if possible is None else _log_chance(possible, at)
+        burden = 0.0 if log_seconds is None else _COST_EXPONENT * log_seconds(at)
+        return log_expected_improvement(*awaiting.at(at), best) + chance - burden
 
     near = [place_in(knobs, told[place][0].values) for place in np.argsort(expected)[:_BEST]]
     shares = np.concatenate([_all_over(len(knobs), random), *(_near(each, reach, _AROUND, random) for each in near for reach in _REACHES)])

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -18,12 +19,26 @@ from ceph_core.config.profiles import Profile
 from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.errors import InputError
+from ceph_core.geometry import data_aspect
 from ceph_core.training import feedback
-from search import dryrun, exactness, report, warm_start
+from search import dryrun, exactness, packing, report, warm_start
 from search.execution import Execution
 from search.film_tables import write_split_table
 from search.live import LiveView
-from search.records import Ledger, Run, create, load, open_for_resume, read_events, refuse_if_in_use, write_earlier
+from search.memory_model import MemoryModel
+from search.records import (
+    Ledger,
+    Run,
+    TrialHistory,
+    create,
+    histories,
+    load,
+    open_for_resume,
+    read_events,
+    refuse_if_in_use,
+    write_earlier,
+)  # fmt: skip
+from search.room import Room
 from search.space import Space
 from search.tune import cluster as ray_cluster
 
@@ -143,13 +158,14 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
     view.say("starting Ray" if options.address is None else f"joining the Ray cluster at {options.address}")
     cluster = ray_cluster.connect(options.address)
     try:
-        workers = cluster.places(options.space.resources)
+        space, room = _settled(options.space, data, (), view)
+        workers = cluster.places(space.resources)
         run = create(run_dir, plan)
         write_split_table(run, data)
         write_earlier(run, warm.trials)
         with Ledger(run.path) as ledger:
             spent_s = time.monotonic() - began
-            return Execution(run, options.space, options.seed, options.hours, data, cluster, workers, view, spent_s, ledger).go()
+            return Execution(run, space, options.seed, options.hours, data, cluster, workers, view, spent_s, ledger, room).go()
     finally:
         ray_cluster.disconnect()
 
@@ -194,15 +210,31 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
             )
         cluster = ray_cluster.connect(options.address)
         try:
-            workers = cluster.places(space.resources)
+            settled, room = _settled(space, data, histories(list(ledger.events())), view)
+            workers = cluster.places(settled.resources)
             write_split_table(run, data)
             if extension is not None:
                 ledger.append_extended(space.budget.trials, options.hours)
                 run.write_plan(plan)
-            execution = Execution(run, space, options.seed, options.hours, data, cluster, workers, view, before.seconds, ledger)
+            execution = Execution(run, settled, options.seed, options.hours, data, cluster, workers, view, before.seconds, ledger, room)
             return execution.go(searching)
         finally:
             ray_cluster.disconnect()
+
+
+def _settled(space: Space, data: TrainingData, past: Sequence[TrialHistory], view: LiveView) -> tuple[Space, Room]:
+    """The space as the cluster's GPUs will have it, and what is known of their memory, from the records too.
+
+    Raises:
+        InputError: a start point fits on no GPU.
+    """
+    aspect = data_aspect([record.size for record in data.dataset.records])
+    room = Room(ray_cluster.gpus() if space.resources.on_gpu else (), MemoryModel(aspect, len(data.dataset.protocol)))
+    room.recall(past)
+    settled, notes = packing.settled(space, room)
+    for line in notes:
+        view.say(line)
+    return settled, room
 
 
 def _extended(space: Space, before: Run, extension: Extension) -> tuple[Space, dict[str, Any]]:

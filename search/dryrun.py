@@ -41,7 +41,7 @@ def _table(space: Space, data: TrainingData) -> Table:
     for name in ("trial", "network", "size", "batch", "memory", "epochs", "time"):
         table.add_column(name, justify="left" if name in ("trial", "network") else "right")
     device = pick_device()
-    measured = (device.type == "cuda") == (space.resources.gpus_per_trial > 0)
+    measured = (device.type == "cuda") == space.resources.on_gpu
     torch.set_num_threads(space.resources.cpus_per_trial)
     for name, config in {**{f"start_from[{i}]": space.configure(p, 0) for i, p in enumerate(space.start_from)}, **_largest(space)}.items():
         canvas = data.canvas(config.data.image_size)

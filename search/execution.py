@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.evaluate import table
-from search import report
+from search import packing, report
 from search.ask_ahead import AskAhead
 from search.bookkeeping import Bookkeeping
 from search.confirm import Confirmation
@@ -20,6 +21,7 @@ from search.live import LiveView
 from search.promotion import Job, Outcome, promote
 from search.records import BEST_SINGLE, Ledger, RunFolder, write_predictions
 from search.retries import shares_device
+from search.room import Room
 from search.space import Space
 from search.tune import cluster as ray_cluster
 from search.tune.trial import Order, Shared
@@ -48,18 +50,17 @@ class Execution:
         view: LiveView,
         spent_s: float,
         ledger: Ledger,
+        room: Room,
     ) -> None:
         self.run, self.space, self.seed, self.data = run, space, seed, data
         self.cluster, self.workers, self.view, self.ledger = cluster, workers, view, ledger
         self._began, self._spent_s = time.monotonic(), spent_s
         timetable = Timetable(math.inf if hours is None else hours * 3600, space.promotion.share)
-        self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view)
+        self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view, room)
         self.policy = self._books.policy
         self._asking = AskAhead(self.policy, space.sampler.ask_ahead)
         resources = space.resources
-        self._shared = Shared(
-            data, space.scheduler.rungs, resources.cpus_per_trial, resources.gpus_per_trial > 0, os.environ.get(BUILD_VARIABLE)
-        )
+        self._shared = Shared(data, space.scheduler.rungs, resources.cpus_per_trial, resources.on_gpu, os.environ.get(BUILD_VARIABLE))
 
     def elapsed_s(self) -> float:
         """Seconds this run has lived, earlier drivers included."""
@@ -121,7 +122,12 @@ class Execution:
         if assignment is None:
             return None
         config = assignment.config.model_dump(mode="json")
-        return Order(assignment.trial, config, str(self.run.trial_dir(assignment.trial)), assignment.reported, alone=assignment.alone)
+        folder, places = str(self.run.trial_dir(assignment.trial)), self._places(assignment.config, assignment.alone)
+        return Order(assignment.trial, config, folder, assignment.reported, places=places)
+
+    def _places(self, config: Config, alone: bool) -> int:
+        """How many of the run's places a training takes: as many shares of a GPU as it may need, or all of one."""
+        return packing.places_a_gpu(self.space.resources) if alone else packing.places(config, self.policy.room, self.space.resources)
 
     def _promote(self) -> Outcome:
         call_all = partial(ray_cluster.call_all, resources=self.space.resources, on_wait=self._waiting)
@@ -163,8 +169,8 @@ class Execution:
             folder, candidate = (str(self.run.trial_dir(trial)) for trial in (job.trial, job.candidate))
             reported = confirmation.reported[job.trial] or job.from_epoch
             start_from = None if job.is_fresh else candidate
-            config, alone = job.config.model_dump(mode="json"), confirmation.is_alone(job.trial)
-            return Order(job.trial, config, folder, reported, start_from, job.fold, alone)
+            places = self._places(job.config, confirmation.is_alone(job.trial))
+            return Order(job.trial, job.config.model_dump(mode="json"), folder, reported, start_from, job.fold, places)
 
         if not self._run_orders(next_order, confirmation):
             raise Interrupted

@@ -48,6 +48,7 @@ class Trial:
         curve: its reports by epoch (from 1).
         outcome: how it ended; None while it runs.
         name: its id in the run folder.
+        seconds: estimate of its whole training's, from the epochs it has had; None before the first.
         is_baseline: whether it is the known-good setting that all others are compared with.
     """
 
@@ -57,3 +58,4 @@ class Trial:
     outcome: Outcome | None = None
     name: str = ""
     is_baseline: bool = False
+    seconds: float | None = None

@@ -17,7 +17,7 @@ from ceph_core.config import Config
 from ceph_core.errors import InputError
 from ceph_core.training.health import names_in, stops_for
 from search.candidates import Estimate, estimates, trainings
-from search.cost import EpochCost, Timetable, makespan_s
+from search.cost import EpochCost, Floats, Network, Timetable, makespan_s, network_of
 from search.history import Kind, Outcome, Trial
 from search.question import Proposal, Question
 from search.records import Event, Journal, histories, past_trials
@@ -61,6 +61,7 @@ class TrialState:
     epoch: int = 0
     value_mm: float | None = None
     best_mm: float = math.inf
+    seconds: float = 0.0
     health: tuple[str, ...] = ()
     status: str = "running"
     reason: str = ""
@@ -81,6 +82,7 @@ class Policy:
         elapsed_s: seconds the run has lived; of this driver and those before.
         observers: told of every new event, in order.
         earlier: trials of earlier runs, for the sampler.
+        room: what is known of the memory trials have; None: nothing before one fails.
 
     Attributes:
         trials: all, by id; running: those that have not ended; num_ended: how many have, by status.
@@ -97,17 +99,18 @@ class Policy:
         elapsed_s: Callable[[], float] = time.monotonic,
         observers: Sequence[Observer] = (),
         earlier: Sequence[Trial] = (),
+        room: Room | None = None,
     ) -> None:
         self.space, self.seed, self.workers, self.timetable = space, seed, workers, timetable
         self.rungs = Rungs(space.scheduler.rungs, space.scheduler.reduction_factor)
-        self.room = Room()
+        self.room = room or Room()
         self._retries = Retries(shares_device=shares_device(space.resources, workers))
         chosen = space.sampler
         self.sampler = Sampler(
             space.knobs, space.start_from, chosen.name, startup_trials=chosen.startup_trials, seed=seed, stopped_as=chosen.stopped_as,
-            earlier=earlier, fits=partial(self._fits, self.room),
+            earlier=earlier, fits=partial(self._fits, self.room), cost_aware=chosen.cost_aware,
         )  # fmt: skip
-        self.cost = EpochCost()
+        self.cost = EpochCost(space.scheduler.rungs)
         self.trials: dict[str, TrialState] = {}
         self.running: dict[str, TrialState] = {}
         self.num_ended: Counter[str] = Counter()
@@ -115,7 +118,7 @@ class Policy:
         self.num_events = 0
         self._offer: Proposal | None = None
         self._ranked: list[tuple[float, int, TrialState]] = []
-        self._ended_areas: Counter[str] = Counter()
+        self._ended_parts: dict[Network, Floats] = {}
         self._num_reports = 0
         self._chosen: tuple[tuple[int, int, int], list[TrialState]] | None = None
         self._ledger, self._elapsed_s, self._observers = ledger, elapsed_s, tuple(observers)
@@ -198,10 +201,8 @@ class Policy:
         fields = {key: item for key, item in figures.items() if key != "epoch"}
         entry = {"event": "report", "trial": trial, "epoch": epoch, **fields, "rung": decision.rung, "decision": verdict}
         if self._write(entry):
-            self._take(state, epoch, value, validated)
+            self._take(state, entry)
             self._retries.take(entry)
-            state.health = names
-            self.cost.observe(state.config, epoch, int(figures["image_size"]), float(figures["seconds"]))
             self._notify(entry)
         if is_done:
             self._end(state, "completed", f"all {total} epochs", Outcome("complete", state.value_mm))
@@ -300,7 +301,7 @@ class Policy:
         live = [self.cost.seconds(state.config, state.epoch) for state in self.running.values()]
         known = [seconds for seconds in live if seconds is not None]
         num_past = self.num_ended.total()
-        past_s = sum(self.cost.seconds_of(network, area) or 0.0 for network, area in self._ended_areas.items())
+        past_s = sum(self.cost.seconds_of(network, parts) or 0.0 for network, parts in self._ended_parts.items())
         if not known and not past_s:
             return max(0.0, clock) if math.isfinite(clock) else None
         to_come = 0 if self.is_searched else max(0, self.space.budget.trials - len(self.trials))
@@ -357,11 +358,19 @@ class Policy:
         self._write(entry)
         self._notify(entry)
 
-    def _take(self, state: TrialState, epoch: int, value_mm: float | None, validated: bool) -> None:
-        if validated:
+    def _take(self, state: TrialState, report: Event) -> None:
+        """A report of the ledger, new or of an earlier driver."""
+        epoch, value_mm, seconds = int(report["epoch"]), report.get("val_mre_mm"), float(report["seconds"])
+        if report.get("validated", True):
             self.sampler.report(state.number, epoch, state.config.train.epochs, value_mm)
         self._num_reports += 1
         state.epoch = max(state.epoch, epoch)
+        state.seconds += seconds
+        state.health = names_in(report.get("health"))
+        self.cost.observe(state.config, epoch, int(report["image_size"]), seconds, report.get("micro_batch"))
+        self.room.observe(state.config, epoch, report.get("micro_batch"), report.get("peak_memory_mb"))
+        if state.seconds > 0:
+            self.sampler.timed(state.number, self.cost.whole_by_own(state.config, state.epoch, state.seconds))
         if value_mm is not None and math.isfinite(value_mm):
             self._unrank(state)
             state.value_mm = value_mm
@@ -385,7 +394,8 @@ class Policy:
         state.status, state.reason = status, reason
         del self.running[state.trial]
         self.num_ended[status] += 1
-        self._ended_areas[state.config.model.name] += self.cost.area(state.config, 0, state.epoch)
+        network, parts = network_of(state.config), self.cost.parts(state.config, 0, state.epoch)
+        self._ended_parts[network] = self._ended_parts.get(network, 0.0) + parts
         if status == "failed":
             self._unrank(state)
 
@@ -468,9 +478,7 @@ class Policy:
         total = state.config.train.epochs
         value, validated = event["val_mre_mm"], event.get("validated", True)
         self.rungs.report(state.trial, event["epoch"], total, value, protected=state.is_baseline, validated=validated)
-        self._take(state, event["epoch"], value, validated)
-        state.health = names_in(event.get("health"))
-        self.cost.observe(state.config, event["epoch"], int(event["image_size"]), float(event["seconds"]))
+        self._take(state, event)
 
     def _settle(self, state: TrialState, reports: Sequence[Event]) -> None:
         """A trial whose last report decided its end, but whose end was not written, ends now; any other goes on."""

@@ -57,7 +57,7 @@ class Retries:
 
 def shares_device(resources: Resources, workers: int) -> bool:
     """Whether trials stand on one device with others."""
-    return workers > 1 and 0 < resources.gpus_per_trial < 1
+    return workers > 1 and 0 < float(resources.gpus_per_trial) < 1
 
 
 def retry_event(trial: str, cause: Cause, text: str) -> Event:

@@ -20,6 +20,7 @@ from scipy.stats import qmc
 from ceph_core.errors import InputError
 from search.cube import point_at
 from search.curve_model import proposals
+from search.duration_model import log_seconds
 from search.history import Outcome, Point, Trial
 from search.space.knobs import Knob, active, misfits
 from search.told import HistoryStorage, StoppedAs, Told, distribution, informs, quiet_optuna
@@ -47,6 +48,7 @@ class Sampler:
             forecasts its end, whatever this says.
         earlier: trials of earlier runs, which the model learns from; the best of them is tried again after the start points.
         fits: whether a configuration can be trained, as far as the history tells; others are proposed only if none is found.
+        cost_aware: whether what curve_gp expects to gain is weighed against how long the training will take.
 
     Raises:
         InputError: an unknown name or policy, or a start point outside the space; all problems at once.
@@ -63,6 +65,7 @@ class Sampler:
         stopped_as: StoppedAs | None = None,
         earlier: Sequence[Trial] = (),
         fits: Callable[[Mapping[str, Any]], bool] | None = None,
+        cost_aware: bool = False,
     ) -> None:
         problems = [f"start_from[{place}]: {key}: {what}" for place, point in enumerate(start_from) for key, what in misfits(knobs, point)]
         if name not in get_args(SamplerName):
@@ -71,6 +74,8 @@ class Sampler:
             problems.append(f"sampler.stopped_as: {stopped_as!r} is unknown; allowed are {', '.join(get_args(StoppedAs))}")
         if name == "gp" and stopped_as == "pruned":
             problems.append("sampler.stopped_as: a GP does not look at pruned trials; use complete or failed")
+        if cost_aware and name != "curve_gp":
+            problems.append(f"sampler.cost_aware: is for curve_gp, got true with {name}; choose curve_gp, or set it to false")
         if problems:
             raise InputError(problems)
         self.name = name
@@ -80,7 +85,7 @@ class Sampler:
         self._earlier, self._fits = tuple(earlier), fits
         self._start_from = (*(dict(point) for point in start_from), *_best_of(earlier, start_from))
         self._startup_trials = max(1, startup_trials)
-        self._seed = seed
+        self._seed, self._cost_aware = seed, cost_aware
         self._trials: dict[int, Trial] = {}
         self._tried: set[Identity] = set()
         self._is_learned = False
@@ -140,6 +145,10 @@ class Sampler:
         """A trial's validation MRE after an epoch, the report that stops it included; the first entry of an epoch stays."""
         self._trials[number].curve.setdefault(epoch, Point(value_mm, total_epochs))
 
+    def timed(self, number: int, seconds: float) -> None:
+        """What a trial's whole training is now expected to take."""
+        self._trials[number].seconds = seconds
+
     def tell(self, number: int, outcome: Outcome) -> None:
         """A trial has ended; telling it again changes nothing."""
         trial = self._trials[number]
@@ -153,7 +162,8 @@ class Sampler:
         self._tried = {_identity(trial.values) for trial in self._trials.values()}
 
     def _propose(self, number: int) -> dict[str, Any]:
-        """A configuration not tried before that fits, if one is found in a bounded number of draws."""
+        """A configuration not tried before that fits, if one is found in a bounded number of draws; else one that fits; else any."""
+        again: dict[str, Any] | None = None
         modelled = self._is_modelled()
         study = self._study() if modelled and self.name != "curve_gp" else None
         ranked = self._ranked(number) if modelled and self.name == "curve_gp" else []
@@ -167,13 +177,21 @@ class Sampler:
                 values = point_at(self._knobs, self._sobol(number - len(self._start_from)))
             else:
                 values = point_at(self._knobs, np.random.default_rng(seed).random(len(self._knobs)).tolist())
-            if _identity(values) not in self._tried and (self._fits is None or self._fits(values)):
-                break
-        return values
+            if self._fits is None or self._fits(values):
+                if _identity(values) not in self._tried:
+                    return values
+                again = values
+        return again or values
 
     def _ranked(self, number: int) -> list[dict[str, Any]]:
         """What the process over curves would try, the best first."""
-        return proposals(self._knobs, self._known, np.random.default_rng([self._seed, number]), _RANKED)
+        seconds = log_seconds(self._knobs, self._timed()) if self._cost_aware else None
+        return proposals(self._knobs, self._known, np.random.default_rng([self._seed, number]), _RANKED, seconds)
+
+    def _timed(self) -> list[Trial]:
+        """Trials that say how long configurations take: those of earlier runs, maybe on other machines, only while there are few others."""
+        own = [trial for trial in self._trials.values() if trial.seconds is not None]
+        return own if len(own) >= self._startup_trials else [*(trial for trial in self._earlier if trial.seconds is not None), *own]
 
     def _sobol(self, index: int) -> list[float]:
         """Point `index` of one scrambled Sobol sequence, whoever drew the points before it."""

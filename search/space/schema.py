@@ -10,6 +10,7 @@ from ceph_core.config import Frozen
 Whole = Annotated[int, Strict()]
 Number = Annotated[float, Strict()]
 GPU_SHARES = (0, Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), 1)
+AUTO: Literal["auto"] = "auto"
 
 
 def _scalar(value: Any) -> Any:
@@ -24,12 +25,14 @@ def _pair(value: Any) -> Any:
     return value
 
 
-def _gpu_share(value: Any) -> float:
+def _gpu_share(value: Any) -> float | str:
+    if value == AUTO:
+        return AUTO
     try:
         given = float(Fraction(value)) if isinstance(value, str) else float(value)
         return next(float(share) for share in GPU_SHARES if abs(given - share) < 0.005)
     except (TypeError, ValueError, ZeroDivisionError, StopIteration):
-        raise ValueError("must be 0, 1/4, 1/3, 1/2 or 1: a trial uses one GPU or an even share of it") from None
+        raise ValueError("must be auto, 0, 1/4, 1/3, 1/2 or 1: a trial uses one GPU or an even share of it") from None
 
 
 Choice = Annotated[Any, AfterValidator(_scalar)]
@@ -90,6 +93,9 @@ class SamplerSettings(Frozen):
         "auto",
         description="work on the next proposal while trials run; auto: if it takes over 0.1 s and a quarter of a trial; one worker: never",
     )
+    cost_aware: bool = Field(
+        False, description="curve_gp: whether the improvement it expects is weighed against the time a training takes, as measured"
+    )
     seed: Whole = Field(0, ge=0, lt=2**31, description="the same plan, seed and single worker propose the same configurations")
 
 
@@ -106,8 +112,15 @@ class Resources(Frozen):
     """What one trial occupies, and how many run at a time."""
 
     cpus_per_trial: Whole = Field(4, ge=1, le=256, description="CPU cores, and threads, of a trial")
-    gpus_per_trial: Annotated[float, BeforeValidator(_gpu_share)] = Field(1.0, description="GPUs of a trial: 0, 1/4, 1/3, 1/2 or 1")
+    gpus_per_trial: Annotated[float | Literal["auto"], BeforeValidator(_gpu_share)] = Field(
+        1.0, description="GPUs of a trial: 0, 1/4, 1/3, 1/2, 1, or auto: as many trials a GPU, up to 4, as its memory holds"
+    )
     max_concurrent: Whole | None = Field(None, ge=1, description="most trials at a time; null: as many as the resources allow")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a trial has a GPU or a share of one."""
+        return self.gpus_per_trial != 0
 
 
 class Budget(Frozen):

@@ -1,5 +1,6 @@
 """A Ray cluster, started here or joined, and trials run on it."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -20,12 +21,16 @@ os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the old output keeps quiet a
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 import ray
+import ray.exceptions
+import torch
 from ray import tune
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ceph_core.data.films import TrainingData
 from ceph_core.errors import InputError
 from search.retries import MOST_LOSSES
-from search.space.schema import Resources
+from search.room import Gpu
+from search.space.schema import AUTO, Resources
 from search.tune.driverside import DriverSide
 from search.tune.forget import Forget
 from search.tune.scheduler import Judge, JudgeScheduler
@@ -33,6 +38,8 @@ from search.tune.searcher import NextOrder, OrderSearcher
 from search.tune.trial import LandmarkTrial, Shared
 
 Result = TypeVar("Result")
+
+_ANSWER_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class Cluster:
             InputError: not even one fits.
         """
         places = int(self.cpus / resources.cpus_per_trial + 1e-9)
+        assert resources.gpus_per_trial != AUTO, "resolved by search.packing"
         if resources.gpus_per_trial:
             places = min(places, int(self.gpus / resources.gpus_per_trial + 1e-9))
         if places < 1:
@@ -103,6 +111,34 @@ def has_gpu(address: str) -> bool:
         ray.shutdown()
 
 
+def gpus() -> tuple[Gpu, ...]:
+    """Every GPU of the cluster, as a process on its node sees it; those of a node that does not answer within a minute are left out."""
+    ask = ray.remote(num_cpus=0, num_gpus=0, max_calls=1, max_retries=0)(_seen)  # its process ends, and with it what it took of a GPU
+    asked = [
+        ask.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+            runtime_env={"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},  # without a GPU of its own it would see none
+        ).remote()
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"] and node["Resources"].get("GPU")
+    ]
+    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_S) if asked else ([], [])
+    found: tuple[Gpu, ...] = ()
+    for answer in answered:
+        with contextlib.suppress(ray.exceptions.RayError):  # a node without a working torch: its trials will say so
+            found += ray.get(answer)
+    return found
+
+
+def _seen() -> tuple[Gpu, ...]:
+    """The GPUs of this machine that Ray may use."""
+    found = []
+    for place in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(place)
+        found.append(Gpu(torch.cuda.get_device_name(place), total / 2**20, free / 2**20))
+    return tuple(found)
+
+
 def disconnect() -> None:
     """Leave the cluster; one started here ends."""
     ray.shutdown()
@@ -123,9 +159,9 @@ def run_orders(
     """
     scratch = run_dir / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)  # a killed driver's
-    searcher = OrderSearcher(next_order, workers, places_alone=max(1, round(1 / (resources.gpus_per_trial or 1))))
+    searcher = OrderSearcher(next_order, workers)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(LandmarkTrial, shared=shared), partial(_bundle, resources)),
+        tune.with_resources(tune.with_parameters(LandmarkTrial, shared=shared), partial(bundle, resources)),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=JudgeScheduler(judge),
@@ -163,7 +199,8 @@ def call_all(
 
     A call whose worker was lost is made again, as often as a trial goes on.
     """
-    remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial, max_retries=MOST_LOSSES)(function)
+    share = float(resources.gpus_per_trial)
+    remote = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=share, max_retries=MOST_LOSSES)(function)
     shared = [tuple(ray.put(part) if isinstance(part, TrainingData) else part for part in call) for call in calls]
     answers = [remote.remote(*call) for call in shared]
     while len(ray.wait(answers, num_returns=len(answers), timeout=15)[0]) < len(answers):
@@ -185,11 +222,11 @@ class _Loop(DriverSide, tune.Callback):
         self._searcher.placed(trial.trial_id)
 
 
-def _bundle(resources: Resources, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-    """What an order asks of a node: its share of a GPU, or the whole of one."""
+def bundle(resources: Resources, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial occupies."""
     wanted: dict[str, float] = {"CPU": resources.cpus_per_trial}
     if resources.gpus_per_trial:
-        wanted["GPU"] = 1.0 if config["order"]["alone"] else resources.gpus_per_trial
+        wanted["GPU"] = round(config["order"]["places"] * float(resources.gpus_per_trial), 4)
     return tune.PlacementGroupFactory([wanted])
 
 

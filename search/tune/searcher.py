@@ -14,24 +14,23 @@ NextOrder = Callable[[], Order | None]
 class OrderSearcher(DriverSide, Searcher):
     """Orders one at a time, never for more than `workers` places at once, so that each proposal sees every result there is.
 
+    An order of several places is one for several shares of a device.  While it waits for them none is handed out: the places its
+    neighbours leave would be taken again one by one.
+
     Args:
         next_order: asked whenever a place is free.  None ends the series once no trial runs: until then one may be lost and come again.
         workers: places there are.
-        places_alone: how many of them an order takes that has a device to itself.
     """
 
-    def __init__(self, next_order: NextOrder, workers: int, places_alone: int = 1) -> None:
+    def __init__(self, next_order: NextOrder, workers: int) -> None:
         super().__init__(metric="val_mre_mm", mode="min")
-        self._next_order, self._workers, self._places_alone = next_order, workers, places_alone
+        self._next_order, self._workers = next_order, workers
         self._live: dict[str, int] = {}
         self._unplaced: set[str] = set()
         self._finished = False
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is text
-        """The next order as a Tune configuration; None while all places are taken.
-
-        While an order waits for a device to itself none is handed out: its neighbours' places would be taken again as they fall free.
-        """
+        """The next order as a Tune configuration; None while all places are taken, or one that takes several waits for them."""
         if self._unplaced or sum(self._live.values()) >= self._workers:
             return None
         order = self._next_order()
@@ -40,8 +39,8 @@ class OrderSearcher(DriverSide, Searcher):
                 return None
             self._finished = True
             return str(Searcher.FINISHED)
-        self._live[trial_id] = self._places_alone if order.alone else 1
-        if order.alone:
+        self._live[trial_id] = order.places
+        if order.places > 1:
             self._unplaced.add(trial_id)
         return {"order": vars(order)}
 

@@ -79,7 +79,7 @@ class Order:
         reported: last epoch that the ledger holds.
         start_from: folder of another trial whose state is taken if this one has none yet.
         fold: of films that validate; -1: the run's own validation films.
-        alone: whether the trial must have a device to itself, where trials share one.
+        places: how many of the places at which trials run it takes: more than one, and it has several shares of a GPU.
     """
 
     trial: str
@@ -88,7 +88,7 @@ class Order:
     reported: int = 0
     start_from: str | None = None
     fold: int = -1
-    alone: bool = False
+    places: int = 1
 
 
 class LandmarkTrial(tune.Trainable):

@@ -8,6 +8,8 @@ from ray.tune.tune import _setup_signal_catching
 from ceph_core.errors import InputError
 from search.space.schema import Resources
 from search.tune import cluster
+from search.tune.searcher import OrderSearcher
+from search.tune.trial import Order
 
 
 class Tuner:
@@ -47,3 +49,21 @@ def test_places():
     assert machine.places(Resources(cpus_per_trial=1, gpus_per_trial=0, max_concurrent=3)) == 3
     with pytest.raises(InputError, match="the cluster has 16 and 2"):
         machine.places(Resources(cpus_per_trial=1, gpus_per_trial=1.0).model_copy(update={"gpus_per_trial": 4.0}))
+
+
+def order(name: str, places: int = 1) -> Order:
+    return Order(name, {}, "", places=places)
+
+
+def test_an_order_of_more_places_than_there_are_runs_alone():
+    orders = iter([order("large", 4), order("b")])
+    searcher = OrderSearcher(lambda: next(orders, None), 2)
+    assert searcher.suggest("id0")["order"]["trial"] == "large"
+    assert searcher.suggest("id1") is None
+
+
+@pytest.mark.parametrize(("share", "places", "gpus"), [("1/4", 1, 0.25), ("1/4", 4, 1.0), ("1/3", 3, 1.0), ("1/3", 2, 0.6667), (1, 1, 1.0)])
+def test_a_trial_of_several_places_has_their_shares_of_a_gpu(share, places, gpus):
+    resources = Resources(cpus_per_trial=2, gpus_per_trial=share)
+    bundles = cluster.bundle(resources, {"order": vars(order("a", places))}).bundles
+    assert bundles == [{"CPU": 2, "GPU": gpus}]

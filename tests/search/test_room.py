@@ -9,6 +9,7 @@ import pytest
 from ceph_core.config import Config, apply
 from search.cost import Timetable
 from search.cube import point_at
+from search.memory_model import MemoryModel
 from search.policy import Policy
 from search.records import Ledger
 from search.replay import Clock, Step, drive
@@ -110,9 +111,9 @@ def test_where_one_film_was_too_much_a_smaller_batch_does_not_help() -> None:
 
 
 def test_the_largest_stage_counts() -> None:
-    room, plain = Room(), with_knobs(train__batch_size=4, data__image_size=512)
+    model, plain = MemoryModel(), with_knobs(train__batch_size=4, data__image_size=512)
     staged = with_knobs(
         train__batch_size=4, data__image_size=512, schedule__stages=[{"epochs": 0.5, "size": 0.75, "batch": 2}, {"epochs": 0.5}]
     )
-    assert room.need(staged).wanted > room.need(plain).wanted
-    assert room.need(staged).least == room.need(plain).least
+    assert model.counted(staged).wanted > model.counted(plain).wanted
+    assert model.counted(staged).least == model.counted(plain).least

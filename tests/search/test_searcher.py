@@ -6,12 +6,12 @@ from search.tune.searcher import OrderSearcher
 from search.tune.trial import Order
 
 
-def _searcher(orders: list[Order], workers: int, places_alone: int = 1) -> OrderSearcher:
-    return OrderSearcher(lambda: orders.pop(0) if orders else None, workers, places_alone)
+def _searcher(orders: list[Order], workers: int) -> OrderSearcher:
+    return OrderSearcher(lambda: orders.pop(0) if orders else None, workers)
 
 
-def _order(number: int, alone: bool = False) -> Order:
-    return Order(f"t{number:04d}", {}, "", alone=alone)
+def _order(number: int, places: int = 1) -> Order:
+    return Order(f"t{number:04d}", {}, "", places=places)
 
 
 def _given(suggestion) -> str | None:
@@ -40,8 +40,8 @@ def test_the_last_to_run_may_come_again():
     assert searcher.is_exhausted
 
 
-def test_an_order_alone_takes_the_places_of_its_device():
-    searcher = _searcher([_order(0), _order(1, alone=True), _order(2), _order(3)], 4, places_alone=2)
+def test_an_order_of_several_places_takes_them_all():
+    searcher = _searcher([_order(0), _order(1, places=2), _order(2), _order(3)], 4)
     assert [_given(searcher.suggest(ray)) for ray in "ab"] == ["t0000", "t0001"]
     assert searcher.suggest("c") is None, "it still waits for a device that nobody else is on"
     searcher.placed("b")

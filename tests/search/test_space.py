@@ -239,7 +239,7 @@ BAD: dict[str, tuple[str, str, str]] = {
     "rungs_together": ("{train.epochs: 30}", "{train.epochs: 3}",
         "s.yaml:12: scheduler.rungs: [0.1, 0.3] of 3 epochs are epochs 1, 1; these must differ and lie before the last; change them or train.epochs"),
     "gpu_share": ("scheduler:", "resources: {gpus_per_trial: 0.4}\nscheduler:",
-        "s.yaml:12: resources.gpus_per_trial: must be 0, 1/4, 1/3, 1/2 or 1: a trial uses one GPU or an even share of it, got 0.4"),
+        "s.yaml:12: resources.gpus_per_trial: must be auto, 0, 1/4, 1/3, 1/2 or 1: a trial uses one GPU or an even share of it, got 0.4"),
     "sampler": ("scheduler:", "sampler: {name: tep}\nscheduler:",
         "s.yaml:12: sampler.name: must be 'curve_gp', 'tpe', 'gp', 'random' or 'qmc', got 'tep'"),
     "folds_without_seeds": ("scheduler:", "promotion: {folds: 3, seeds: 0}\nscheduler:",
