@@ -14,7 +14,7 @@ _KEPT = {"trial_id", "training_iteration", "done", "pid", "node_ip"}
 
 
 class Forget(DriverSide, tune.Callback):
-    """Drops a report's figures once our scheduler has heard them, and an ended trial's configuration."""
+    """Drops a report's figures once our scheduler has heard them, and an ended trial's configuration and statistics."""
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Tune lets a callback change what it keeps."""
@@ -34,3 +34,5 @@ def _forget(trial: Any) -> None:
     trial.config["order"].pop("config", None)
     trial.evaluated_params = {}
     trial.experiment_tag = ""
+    trial.run_metadata.metric_analysis.clear()
+    trial.run_metadata.metric_n_steps.clear()

@@ -16,8 +16,11 @@ def test_a_reports_figures_are_not_kept_and_what_tune_reads_is():
 @pytest.mark.parametrize("end", ["on_trial_complete", "on_trial_error"])
 def test_an_ended_trial_keeps_its_name(end):
     order = {"trial": "t0001", "config": {"train": {"epochs": 9}}, "folder": "here"}
-    trial = SimpleNamespace(config={"order": order}, evaluated_params={"order/config/train/epochs": 9}, experiment_tag="1_epochs=9")
+    kept = SimpleNamespace(metric_analysis={"pid": {"max": 1}}, metric_n_steps={"pid": {"5": [1]}})
+    trial = SimpleNamespace(
+        config={"order": order}, evaluated_params={"order/config/train/epochs": 9}, experiment_tag="1_epochs=9", run_metadata=kept
+    )
     getattr(Forget(), end)(1, [trial], trial)
     getattr(Forget(), end)(1, [trial], trial)
     assert trial.config == {"order": {"trial": "t0001", "folder": "here"}}
-    assert not trial.evaluated_params
+    assert not trial.evaluated_params and not kept.metric_analysis and not kept.metric_n_steps
