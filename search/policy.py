@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from ceph_core.config import Config
+from ceph_core.config import Config, sharing
 from ceph_core.errors import InputError
 from ceph_core.training.health import names_in, stops_for
 from search.candidates import Estimate, estimates, trainings
@@ -117,6 +117,7 @@ class Policy:
         self.is_searched = False
         self.num_events = 0
         self._offer: Proposal | None = None
+        self._sections: dict[Any, Any] = {}
         self._ranked: list[tuple[float, int, TrialState]] = []
         self._ended_parts: dict[Network, Floats] = {}
         self._num_reports = 0
@@ -315,7 +316,7 @@ class Policy:
         trial = f"t{number:04d}"
         is_baseline = number == 0
         try:
-            config = self.space.configure(values, seed=self.seed)
+            config = sharing(self.space.configure(values, seed=self.seed), self._sections)
         except InputError as error:
             state = TrialState(trial, number, values, self.space.base_config(), is_baseline)
             self._open(state, asked_after)
@@ -455,7 +456,7 @@ class Policy:
         self.sampler.replay(past_trials(past))
         for entry in past:
             told = entry.trial
-            config = Config.model_validate(told["config"])
+            config = sharing(Config.model_validate(told["config"]), self._sections)
             state = TrialState(told["trial"], told["number"], told["values"], config, told["is_baseline"])
             self.trials[state.trial] = self.running[state.trial] = state
         self.num_events = sum(event.get("trial") in self.trials for event in events)

@@ -1,9 +1,11 @@
 """The schema: what a knob may be and what its error says."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
-from ceph_core.config import AugmentConfig, Config, ScheduleConfig, Stage, TrainConfig, apply, field_at, get, knobs
+from ceph_core.config import AugmentConfig, Config, ScheduleConfig, Stage, TrainConfig, apply, field_at, get, knobs, sharing
 from ceph_core.errors import InputError
 
 
@@ -74,3 +76,12 @@ def test_views_that_a_network_cannot_read_are_refused(views: str, said: str) -> 
     with pytest.raises(InputError, match=said):
         apply(Config(), {"inference.tta": views})
     assert apply(Config(), {"inference.tta": "flip, scale", "augment.flip_p": 0.5}).inference.tta == "flip, scale"
+
+
+def test_configurations_that_share_sections_are_the_same_ones() -> None:
+    met: dict[Any, Any] = {}
+    plain = [apply(Config(), {"heatmap.sigma_rel": sigma, "train.seed": 3}) for sigma in (0.005, 0.01)]
+    one, other = (sharing(config, met) for config in plain)
+    assert [one, other] == plain and one.train is other.train and one.heatmap is not other.heatmap
+    assert Config.model_validate(one.model_dump(mode="json")) == one and hash(one) == hash(plain[0])
+    assert apply(one, {"train.seed": 4}).train.seed == 4 and other.train.seed == 3
