@@ -123,7 +123,6 @@ class Confirmation:
             "config": job.config.model_dump(mode="json"),
             "seed": job.config.train.seed,
             "fold": job.fold,
-            "continues": not job.is_fresh,
         }
         self._write(entry)
 

@@ -3,7 +3,7 @@
 import platform
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +38,7 @@ from search.records import (
     refuse_if_in_use,
     write_earlier,
 )  # fmt: skip
-from search.room import Room
+from search.room import Gpu, Room
 from search.space import Space
 from search.tune import cluster as ray_cluster
 
@@ -118,6 +118,7 @@ def dry_run(options: RunOptions, view: LiveView) -> None:
     data = open_data(options.source, options.space)
     for line in warm_start.read(options.warm_start, options.space, dataset_fingerprint(data.dataset, data.cache_dir)).notes:
         view.say(line)
+    _settled(options.space, data, ray_cluster.seen_gpus, (), view)
     dryrun.show(options.space, data, view)
 
 
@@ -158,7 +159,7 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
     view.say("starting Ray" if options.address is None else f"joining the Ray cluster at {options.address}")
     cluster = ray_cluster.connect(options.address)
     try:
-        space, room = _settled(options.space, data, (), view)
+        space, room = _settled(options.space, data, ray_cluster.gpus, (), view)
         workers = cluster.places(space.resources)
         run = create(run_dir, plan)
         write_split_table(run, data)
@@ -210,7 +211,7 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
             )
         cluster = ray_cluster.connect(options.address)
         try:
-            settled, room = _settled(space, data, histories(list(ledger.events())), view)
+            settled, room = _settled(space, data, ray_cluster.gpus, histories(list(ledger.events())), view)
             workers = cluster.places(settled.resources)
             write_split_table(run, data)
             if extension is not None:
@@ -222,14 +223,16 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
             ray_cluster.disconnect()
 
 
-def _settled(space: Space, data: TrainingData, past: Sequence[TrialHistory], view: LiveView) -> tuple[Space, Room]:
-    """The space as the cluster's GPUs will have it, and what is known of their memory, from the records too.
+def _settled(
+    space: Space, data: TrainingData, gpus: Callable[[], Sequence[Gpu]], past: Sequence[TrialHistory], view: LiveView
+) -> tuple[Space, Room]:
+    """The space as these GPUs will have it, and what is known of their memory, from the records too.
 
     Raises:
         InputError: a start point fits on no GPU.
     """
     aspect = data_aspect([record.size for record in data.dataset.records])
-    room = Room(ray_cluster.gpus() if space.resources.on_gpu else (), MemoryModel(aspect, len(data.dataset.protocol)))
+    room = Room(gpus() if space.resources.on_gpu else (), MemoryModel(aspect, len(data.dataset.protocol)))
     room.recall(past)
     settled, notes = packing.settled(space, room)
     for line in notes:

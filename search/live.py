@@ -15,7 +15,9 @@ from rich.text import Text
 from ceph_core.config import Config
 from ceph_core.duration import duration
 from ceph_core.training.health import findings, names_in
+from search.candidates import Training
 from search.policy import Policy, TrialState
+from search.promotion.jobs import trial_of
 from search.records import Event
 
 LINE_EVERY_S = 15.0
@@ -73,7 +75,8 @@ class LiveView:
         """Say what entered the ledger: trials that begin and end, and epochs where there is no table to show them."""
         kind = event["event"]
         if kind == "trial" and event["role"] == "confirm":
-            how = "on to the end" if event["continues"] else f"anew with seed {event['seed']}"
+            goes_on = event["trial"] == trial_of(event["candidate"], Training(0, -1))
+            how = "on to the end" if goes_on else f"anew with seed {event['seed']}"
             fold = f", judged on fold {event['fold']}" if event["fold"] >= 0 else ""
             self.say(f"{event['trial']} is queued: {event['candidate']} trains {how}{fold}")
             self._findings[event["trial"]] = set(self._findings.get(event["candidate"], ()))

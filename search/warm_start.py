@@ -4,8 +4,9 @@ Only what can be compared counts: the same films, and a configuration that the n
 for its seed.
 """
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from ceph_core.config import Config, get
 from ceph_core.errors import InputError
 from search import records
+from search.cost import EpochCost
 from search.history import Outcome, Trial
 from search.space import SCHEDULE, Space
 from search.space.knobs import active
@@ -54,7 +56,7 @@ def read(runs: Sequence[Path], space: Space, fingerprint: str) -> WarmStart:
             )
     if problems:
         raise InputError(problems)
-    numbered = [Trial(number, each.values, each.curve, each.outcome, each.name) for number, each in enumerate(trials)]
+    numbered = [replace(each, number=number) for number, each in enumerate(trials)]
     return WarmStart(tuple(numbered), tuple(notes))
 
 
@@ -77,7 +79,8 @@ def _of_run(run: Path, space: Space, fingerprint: str) -> tuple[list[Trial], int
         values = _values(space, config, trial.values.get(SCHEDULE))
         outcome = trial.outcome or _as_it_stands(trial)
         if values is not None and outcome is not None:
-            found.append(Trial(trial.number, values, trial.curve, outcome, f"{run.resolve().name}/{trial.name}"))
+            name, seconds = f"{run.resolve().name}/{trial.name}", _seconds(config, histories[trial.name].reports)
+            found.append(Trial(trial.number, values, trial.curve, outcome, name, seconds=seconds))
     return found, len(past)
 
 
@@ -95,6 +98,12 @@ def _values(space: Space, config: Config, schedule: Any) -> dict[str, Any] | Non
         except InputError:
             continue
     return None
+
+
+def _seconds(config: Config, reports: Sequence[records.Event]) -> float | None:
+    """What its whole training would have taken, by its own epochs; None without any."""
+    spent = math.fsum(float(report["seconds"]) for report in reports)
+    return EpochCost().whole_by_own(config, int(reports[-1]["epoch"]), spent) if spent > 0 else None
 
 
 def _as_it_stands(trial: Trial) -> Outcome | None:

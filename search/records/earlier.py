@@ -19,6 +19,7 @@ def write_earlier(folder: RunFolder, trials: Sequence[Trial]) -> None:
             "values": trial.values,
             "curve": {str(epoch): [point.value_mm, point.total_epochs] for epoch, point in trial.curve.items()},
             "outcome": None if trial.outcome is None else [trial.outcome.kind, trial.outcome.value_mm],
+            "seconds": trial.seconds,
         }
         for trial in trials
     ]
@@ -43,4 +44,5 @@ def read_earlier(folder: RunFolder) -> tuple[Trial, ...]:
 
 def _trial(number: int, row: dict[str, Any]) -> Trial:
     curve = {int(epoch): Point(value, total) for epoch, (value, total) in row["curve"].items()}
-    return Trial(number, row["values"], curve, None if row["outcome"] is None else Outcome(*row["outcome"]), row["name"])
+    outcome = None if row["outcome"] is None else Outcome(*row["outcome"])
+    return Trial(number, row["values"], curve, outcome, row["name"], seconds=row.get("seconds"))  # an earlier version kept none

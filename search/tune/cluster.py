@@ -113,7 +113,7 @@ def has_gpu(address: str) -> bool:
 
 def gpus() -> tuple[Gpu, ...]:
     """Every GPU of the cluster, as a process on its node sees it; those of a node that does not answer within a minute are left out."""
-    ask = ray.remote(num_cpus=0, num_gpus=0, max_calls=1, max_retries=0)(_seen)  # its process ends, and with it what it took of a GPU
+    ask = ray.remote(num_cpus=0, num_gpus=0, max_calls=1, max_retries=0)(seen_gpus)  # its process ends, and with it what it took of a GPU
     asked = [
         ask.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
@@ -130,8 +130,8 @@ def gpus() -> tuple[Gpu, ...]:
     return found
 
 
-def _seen() -> tuple[Gpu, ...]:
-    """The GPUs of this machine that Ray may use."""
+def seen_gpus() -> tuple[Gpu, ...]:
+    """The GPUs that this process sees; it takes some memory of each."""
     found = []
     for place in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(place)

@@ -42,6 +42,7 @@ def test_every_comparable_trial_teaches(tmp_path: Path) -> None:
     past = records.past_trials(records.history(run))
     assert [(each.values, each.curve, each.outcome) for each in found.trials] == [(each.values, each.curve, each.outcome) for each in past]
     assert found.trials[0].name == "first/t0000"
+    assert all(each.seconds == pytest.approx(9.0) for each in found.trials), "nine epochs of a second each, however early it was stopped"
     assert found.notes == (f"--warm-start {run}: 10 of 10 trials teach the sampler",)
 
 
@@ -78,7 +79,7 @@ def test_other_films_and_no_run_are_refused_together(tmp_path: Path) -> None:
 
 def test_they_are_kept_in_the_run_s_own_folder(tmp_path: Path) -> None:
     trials = (
-        Trial(0, {"a": 1, "b": "x"}, {1: Point(3.0, 4), 4: Point(2.0, 4)}, Outcome("complete", 2.0), "first/t0000"),
+        Trial(0, {"a": 1, "b": "x"}, {1: Point(3.0, 4), 4: Point(2.0, 4)}, Outcome("complete", 2.0), "first/t0000", seconds=12.5),
         Trial(1, {"a": 2, "b": "y"}, {1: Point(math.nan, 4)}, Outcome("infeasible"), "first/t0001"),
     )
     folder = RunFolder(tmp_path)
