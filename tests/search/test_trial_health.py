@@ -172,7 +172,18 @@ def test_a_confirming_run_says_what_its_candidate_did_not(tmp_path: Path) -> Non
     shared = {"event": "report", "seconds": 1.0, "image_size": 64, "batch_size": 4, "val_sdr_2mm": 70.0, "val_mre_mm": 2.0}
     view.on_event({**shared, "trial": "t0000", "epoch": 3, "health": "flat"})
     dump = config.model_dump(mode="json")
-    view.on_event({"event": "trial", "role": "confirm", "trial": "t0000-full", "candidate": "t0000", "config": dump, "values": {}})
+    view.on_event(
+        {
+            "event": "trial",
+            "role": "confirm",
+            "trial": "t0000-full",
+            "candidate": "t0000",
+            "config": dump,
+            "values": {},
+            "seed": 0,
+            "fold": -1,
+        }
+    )
     view.on_event({**shared, "trial": "t0000-full", "epoch": 4, "health": "flat,overfitting"})
     (line,) = [line for line in text.getvalue().splitlines() if "health:" in line]
     assert line.startswith("t0000-full epoch 4: health: warning: overfitting: ") and "augment.strength (it is 1" in line
