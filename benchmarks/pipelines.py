@@ -40,10 +40,11 @@ from ceph_core.inference.outputs import MemberOutputs
 from ceph_core.inference.selection import Candidate, Selection, greedy_select
 from search.cost import FINISH_S, Timetable
 from search.promotion import Job, jobs_for
-from search.replay import Recorded, replay
+from search.replay import Curve, Recorded, replay
+from search.replay.curves import table_space
 
 PAGE = ROOT / "docs" / "search.md"
-BUDGETS, WORKERS = (8.0, 15.0), 4
+BUDGETS, WORKERS = (8.0, 15.0), 2
 REPLAYS = 1000
 OURS: dict[str, dict[str, Any]] = {
     "ours (the default)": {},
@@ -63,6 +64,7 @@ class Run:
     method: str
     budget: float
     seed: int
+    is_drawn: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +76,10 @@ class Films:
 
 
 @cache
-def films() -> Films:
-    """All that was recorded."""
+def films(is_drawn: bool) -> Films:
+    """All that was recorded, or made up for the short form."""
+    if is_drawn:
+        return _drawn_films()
     with np.load(ROOT / "benchmarks" / "curves" / "isbi2015_errors.npz") as kept:
         found = {name: kept[name].astype(np.float64) for name in kept.files}
 
@@ -86,24 +90,46 @@ def films() -> Films:
 
 
 @cache
-def curves(seed: int) -> Recorded:
+def curves(seed: int, is_drawn: bool) -> Recorded:
     """Every configuration's training by one of the recorded seeds."""
-    return curve_tasks.recorded_films(seed)
+    return _drawn_curves(seed) if is_drawn else curve_tasks.recorded_films(seed)
+
+
+def _drawn_curves(seed: int) -> Recorded:
+    """Made-up trainings, which differ between seeds by a few percent."""
+    made, random = curve_tasks.drawn(), np.random.default_rng([seed, 1])
+    noisy = [Curve.of(curve.values * random.normal(1, 0.03), 10 * curve.seconds) for curve in made.curves]
+    space = table_space({key: curve_tasks.KNOBS[key] for key in made.points[0]}, curve_tasks.EPOCHS, made.points[0])
+    return Recorded(space, made.points, noisy)
+
+
+def _drawn_films() -> Films:
+    """Made-up residuals on a few films: half of them the configuration's, half the seed's."""
+    ends = [float(curve.values[-1]) for curve in curve_tasks.drawn().curves]
+
+    def of(split: int) -> dict[Network, Errors]:
+        every = {(config, seed) for config in range(len(ends)) for seed in range(2)} | {(0, seed) for seed in range(40)}
+        alike = np.random.default_rng(split).normal(0, 1, (8, 5, 2))
+        return {(config, seed): ends[config] * (alike + np.random.default_rng([split, config, seed]).normal(0, 1, alike.shape))
+                for config, seed in every}  # fmt: skip
+
+    return Films(of(0), of(1))
 
 
 def done(run: Run) -> dict[str, Any]:
     """What a replay delivers."""
     began = time.perf_counter()
     random = np.random.default_rng([run.seed, 7])
-    seeds = sorted({seed for _, seed in films().validation})
-    whole = [seed for seed in seeds if len({config for config, other in films().validation if other == seed}) > 1]
-    num_configs = len(curves(whole[0]).curves)
+    recorded = films(run.is_drawn)
+    seeds = sorted({seed for _, seed in recorded.validation})
+    whole = [seed for seed in seeds if len({config for config, other in recorded.validation if other == seed}) > 1]
+    num_configs = len(curves(whole[0], run.is_drawn).curves)
     searched = random.choice(whole, num_configs)  # the seed that the search sees, a configuration
-    first = curves(whole[0])
-    drawn = Recorded(first.space, first.points, [curves(int(seed)).curves[place] for place, seed in enumerate(searched)])
-    seconds = [float(np.mean([curves(seed).curves[place].seconds.sum() for seed in whole])) for place in range(num_configs)]
+    first = curves(whole[0], run.is_drawn)
+    drawn = Recorded(first.space, first.points, [curves(int(seed), run.is_drawn).curves[place] for place, seed in enumerate(searched)])
+    seconds = [float(np.mean([curves(seed, run.is_drawn).curves[place].seconds.sum() for seed in whole])) for place in range(num_configs)]
     total_s = run.budget * float(np.mean(seconds)) / WORKERS + FINISH_S
-    fresh = {place: [int(seed) for seed in random.permutation(seeds) if seed != searched[place] and (place, int(seed)) in films().test]
+    fresh = {place: [int(seed) for seed in random.permutation(seeds) if seed != searched[place] and (place, int(seed)) in recorded.test]
              for place in range(num_configs)}  # fmt: skip
     if run.method in OURS:
         members, selection, trained = of_ours(run, drawn, searched, fresh, seconds, total_s)
@@ -111,11 +137,11 @@ def done(run: Run) -> dict[str, Any]:
         members, selection, trained = of_random(run, drawn, searched, total_s)
     else:
         number = 1 if run.method == OTHERS[2] else int(run.budget * float(np.mean(seconds)) // seconds[0])
-        own = random.permutation([seed for config, seed in films().test if config == 0])
+        own = random.permutation([seed for config, seed in recorded.test if config == 0])
         networks = [(0, int(seed)) for seed in own[:number]]
         if len(networks) < number:
             raise SystemExit(f"{number} seeds of the baseline fit into {run.budget:g} trainings, {len(networks)} were recorded")
-        members, selection, trained = Candidates(networks, "test").mean(), None, number
+        members, selection, trained = Candidates(networks, "test", recorded).mean(), None, number
     return {
         **asdict(run), "test_mm": members, "expected_mm": math.nan if selection is None else selection.expected.mre_mm,
         "chosen_mm": math.nan if selection is None else selection.score_mm,
@@ -127,8 +153,8 @@ def done(run: Run) -> dict[str, Any]:
 class Candidates:
     """Networks as selection sees them: points that lie off zero by their errors, in mm."""
 
-    def __init__(self, networks: Sequence[Network], split: str) -> None:
-        self._errors = [getattr(films(), split)[network] for network in networks]
+    def __init__(self, networks: Sequence[Network], split: str, recorded: Films) -> None:
+        self._errors = [getattr(recorded, split)[network] for network in networks]
 
     def mean(self) -> float:
         """MRE of their mean points, mm."""
@@ -147,10 +173,10 @@ Delivered = tuple[float, Selection | None, int]
 """Test MRE, how it was chosen, trainings begun."""
 
 
-def selected(networks: Sequence[Network], max_members: int, trained: int) -> Delivered:
+def selected(networks: Sequence[Network], max_members: int, trained: int, recorded: Films) -> Delivered:
     """The ensemble of these networks, on test films."""
-    selection = Candidates(networks, "validation").select(max_members)
-    return Candidates([networks[pick] for pick in selection.picks], "test").mean(), selection, trained
+    selection = Candidates(networks, "validation", recorded).select(max_members)
+    return Candidates([networks[pick] for pick in selection.picks], "test", recorded).mean(), selection, trained
 
 
 def of_ours(
@@ -176,7 +202,7 @@ def of_ours(
             networks.add((config, int(searched[config])))
         elif (number := job.config.train.seed - policy.seed) <= len(fresh[config]):
             networks.add((config, fresh[config][number - 1]))
-    return selected(sorted(networks), task.space.promotion.max_members, len(policy.trials) + len(jobs))
+    return selected(sorted(networks), task.space.promotion.max_members, len(policy.trials) + len(jobs), films(run.is_drawn))
 
 
 def ended(jobs: Sequence[Job], needs_s: Any, from_s: float, until_s: float) -> Iterator[Job]:
@@ -196,7 +222,7 @@ def of_random(run: Run, drawn: Recorded, searched: NDArray[np.int64], total_s: f
     found = replay(task, seed=run.seed, workers=WORKERS, until_s=total_s - FINISH_S)
     completed = [state for state in found.policy.trials.values() if state.status == "completed"]
     networks = sorted({(config, int(searched[config])) for state in completed for config in [drawn.nearest(state.values)]})
-    return selected(networks, task.space.promotion.max_members, len(completed))
+    return selected(networks, task.space.promotion.max_members, len(completed), films(run.is_drawn))
 
 
 def place_of(run: Run, state: Path) -> Path:
@@ -244,7 +270,7 @@ def runs(args: Namespace) -> Iterator[Run]:
         for budget in args.budgets:
             for name in (*OURS, *OTHERS):
                 if not args.methods or any(text in name for text in args.methods):
-                    yield Run(name, budget, seed)
+                    yield Run(name, budget, seed, args.quick)
 
 
 def tables(found: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
