@@ -225,8 +225,8 @@ def combined_points(picks: Sequence[Candidate], combine: Combination, moved: Mov
         moved: keeps moved heatmaps from call to call, N * K * h * w * 2 bytes a candidate and frame.
     """
     if combine != "heatmap_mean":
-        points = torch.stack([torch.from_numpy(pick.outputs.points_px) for pick in picks])
-        confidences = torch.stack([torch.from_numpy(pick.outputs.confidence) for pick in picks])
+        points = torch.from_numpy(np.stack([pick.outputs.points_px for pick in picks]))
+        confidences = torch.from_numpy(np.stack([pick.outputs.confidence for pick in picks]))
         return as_points(joined(points, confidences, combine, torch.full((len(picks),), 1 / len(picks), dtype=torch.float64))[0])
     counts = Counter(map(id, picks))
     distinct = list({id(pick): pick for pick in picks}.values())
