@@ -265,6 +265,10 @@ def mean_with(figures: np.ndarray) -> str:
     return f"{float(np.mean(figures)):.3f} ± {half:.3f}"
 
 
+_LINES = ("-", "--")
+"""Matplotlib has ten colours."""
+
+
 def plot(found: Sequence[dict[str, Any]], file: Path) -> None:
     """Mean regret against time, a panel a family and number of workers."""
     import matplotlib
@@ -276,12 +280,12 @@ def plot(found: Sequence[dict[str, Any]], file: Path) -> None:
     figure, axes = pyplot.subplots(1, len(panels), figsize=(5 * len(panels), 4.5), squeeze=False)
     for axis, (family, workers) in zip(axes[0], panels, strict=True):
         times = GRID[FAMILIES[family][-1] >= GRID]
-        for name in (*OURS, *OTHERS):
+        for place, name in enumerate((*OURS, *OTHERS)):
             own = [each["curve"] for each in found if (each["family"], each["workers"], each["method"]) == (family, workers, name)]
             if own:
                 curves = np.array(own)
                 mean, half = curves.mean(axis=0), 1.96 * curves.std(axis=0) / math.sqrt(len(curves))
-                (line,) = axis.plot(times, mean, label=name, linewidth=2.5 if name.startswith("ours") else 1.2)
+                (line,) = axis.plot(times, mean, label=name, linewidth=2.5 if place == 0 else 1.2, linestyle=_LINES[place // 10])
                 axis.fill_between(times, mean - half, mean + half, color=line.get_color(), alpha=0.12)
         axis.set(xscale="log", yscale="log", xlabel="time, trainings to the end", title=f"{TITLES[family]}, {workers} workers")
     axes[0][0].set_ylabel("regret of the best network in hand")

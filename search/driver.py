@@ -91,7 +91,11 @@ def open_data(source: SourceConfig, space: Space) -> TrainingData:
     sizes, folds = space.grid_sizes(), space.promotion.folds
     if folds > 1:
         source = source.model_copy(update={"num_folds": folds})
-    data = TrainingData.of(dataset, source, cache_dir, sizes)
+    try:
+        data = TrainingData.of(dataset, source, cache_dir, sizes)
+    except InputError as error:
+        where = f"{space.source}: promotion.folds, which is data.num_folds here: " if folds > 1 else ""
+        raise InputError([(where if "num_folds" in problem else "") + problem for problem in error.problems]) from error
     fewest = min(len(each.train_ids) for each in (data, *(data.with_fold(fold) for fold in range(folds if folds > 1 else 0))))
     space.check_against(fewest)
     for point in space.start_from:  # a schedule's file or landmarks that do not fit would fail every trial

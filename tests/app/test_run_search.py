@@ -90,9 +90,17 @@ def _search(key: str, entry: dict[str, Any]) -> dict[str, Any]:
         (_search("augment.strength", {"float": [2, 0]}), "augment.strength", "low 2 must be below high 0"),
         (_search("train.lr", {"float": [1e-4, 1e-2], "when": {"schedule": ["flat"]}}), "train.lr", "schedule"),
         (_search("train.batch_size", {"int": [2, 64]}), "train.batch_size", "exceeds the"),
+        ({"promotion": {"folds": 20, "max_members": 20}}, "promotion.folds", "needs as many radiographs"),
         ({"fixed": {**SPACE["fixed"], "data.image_size": 100}}, "data.image_size", "must be a multiple of 32"),
     ],
-    ids=["unknown key", "low above high", "condition on a missing knob", "batch above the films", "impossible size"],
+    ids=[
+        "unknown key",
+        "low above high",
+        "condition on a missing knob",
+        "batch above the films",
+        "more folds than films",
+        "impossible size",
+    ],
 )
 def test_space(wrong, changes, key, said):
     wrong.space.update(changes)
