@@ -153,11 +153,11 @@ class Execution:
 
     def _run_jobs(self, jobs: Sequence[Job]) -> None:
         """Train promotion's jobs until done, or until only the time to finish is left."""
-        limit = self.policy.timetable.jobs_end_s()
+        limit = self.policy.pace.timetable.jobs_end_s()
         crowded = shares_device(self.space.resources, self.workers)
 
         def has_time(job: Job, reported: int) -> bool:
-            needed = self.policy.cost.seconds(job.config, reported)
+            needed = self.policy.pace.cost.seconds(job.config, reported)
             return math.isinf(limit) or needed is None or self.elapsed_s() + needed <= limit
 
         confirmation = Confirmation(jobs, self.ledger, lambda: self.elapsed_s() > limit, self._books.observers, has_time, crowded)

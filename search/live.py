@@ -16,9 +16,10 @@ from ceph_core.config import Config
 from ceph_core.duration import duration
 from ceph_core.training.health import findings, names_in
 from search.candidates import Training
-from search.policy import Policy, TrialState
+from search.policy import Policy
 from search.promotion.jobs import trial_of
 from search.records import Event
+from search.standings import TrialState
 
 LINE_EVERY_S = 15.0
 """A log file gets a line at least this often."""

@@ -6,19 +6,18 @@ All state follows from the ledger: a policy opened on the ledger of a killed dri
 import copy
 import math
 import time
-from bisect import bisect_left, insort
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from ceph_core.config import Config, sharing
 from ceph_core.errors import InputError
 from ceph_core.training.health import names_in, stops_for
-from search.candidates import Estimate, estimates, trainings
-from search.cost import EpochCost, Floats, Network, Timetable, makespan_s, network_of
+from search.candidates import Estimate, estimates
+from search.cost import Timetable
 from search.history import Kind, Outcome, Trial
+from search.pace import Pace
 from search.question import Proposal, Question
 from search.records import Event, Journal, histories, past_trials
 from search.retries import OUT_OF_MEMORY, Cause, Retries, last_line, lost_too_often, retry_event, shares_device
@@ -26,6 +25,7 @@ from search.room import Room
 from search.rungs import Action, Rungs
 from search.sampler import Sampler
 from search.space import Space
+from search.standings import Standings, TrialState
 
 _TIME_IS_UP = "time for the search is up"
 
@@ -47,24 +47,6 @@ class Assignment:
     config: Config
     reported: int
     alone: bool = False
-
-
-@dataclass
-class TrialState:
-    """A trial as the policy sees it."""
-
-    trial: str
-    number: int
-    values: dict[str, Any]
-    config: Config
-    is_baseline: bool
-    epoch: int = 0
-    value_mm: float | None = None
-    best_mm: float = math.inf
-    seconds: float = 0.0
-    health: tuple[str, ...] = ()
-    status: str = "running"
-    reason: str = ""
 
 
 Observer = Callable[[Event], None]
@@ -101,7 +83,7 @@ class Policy:
         earlier: Sequence[Trial] = (),
         room: Room | None = None,
     ) -> None:
-        self.space, self.seed, self.workers, self.timetable = space, seed, workers, timetable
+        self.space, self.seed, self.workers = space, seed, workers
         self.rungs = Rungs(space.scheduler.rungs, space.scheduler.reduction_factor)
         self.room = room or Room()
         self._retries = Retries(shares_device=shares_device(space.resources, workers))
@@ -110,19 +92,16 @@ class Policy:
             space.knobs, space.start_from, chosen.name, startup_trials=chosen.startup_trials, seed=seed, stopped_as=chosen.stopped_as,
             earlier=earlier, fits=partial(self._fits, self.room), cost_aware=chosen.cost_aware,
         )  # fmt: skip
-        self.cost = EpochCost(space.scheduler.rungs)
-        self.trials: dict[str, TrialState] = {}
-        self.running: dict[str, TrialState] = {}
-        self.num_ended: Counter[str] = Counter()
+        self._standings = Standings()
+        self.trials, self.running, self.num_ended = self._standings.trials, self._standings.running, self._standings.num_ended
+        self.pace = Pace(space, seed, self.rungs, self._standings, workers, timetable, elapsed_s)
         self.is_searched = False
         self.num_events = 0
         self._offer: Proposal | None = None
         self._sections: dict[Any, Any] = {}
-        self._ranked: list[tuple[float, int, TrialState]] = []
-        self._ended_parts: dict[Network, Floats] = {}
         self._num_reports = 0
         self._chosen: tuple[tuple[int, int, int], list[TrialState]] | None = None
-        self._ledger, self._elapsed_s, self._observers = ledger, elapsed_s, tuple(observers)
+        self._ledger, self._observers = ledger, tuple(observers)
         self._waiting: list[str] = []
         self._restore(list(ledger.events()))
 
@@ -132,7 +111,7 @@ class Policy:
         Nothing new comes after None, over resumes too, unless the run is extended: promotion may have begun.  A trial that is lost
         later still goes on, so None is final only when none runs.
         """
-        time_is_up = self._time_is_up(starting=True)
+        time_is_up = self.pace.is_up(starting=True)
         if time_is_up:
             self._stop_waiting(_TIME_IS_UP)
         if self._waiting:
@@ -190,9 +169,7 @@ class Policy:
         decision = self.rungs.report(trial, epoch, total, value, protected=state.is_baseline, validated=validated)
         action, reason = decision.action, decision.reason
         is_done = epoch >= total and action is Action.CONTINUE
-        # The baseline is every table's yardstick: the clock of the search does not cut it, only the end of the run.
-        is_late = self._elapsed_s() > self.timetable.jobs_end_s() if state.is_baseline else self._time_is_up(starting=False)
-        if action is Action.CONTINUE and not is_done and is_late:
+        if action is Action.CONTINUE and not is_done and self.pace.is_up_for(state):
             action, reason = Action.STOP, f"epoch {epoch}: {_TIME_IS_UP}"
         names = names_in(figures.get("health"))
         lost = None if state.is_baseline else stops_for(state.config, names, epoch)
@@ -260,12 +237,20 @@ class Policy:
 
     @property
     def baseline(self) -> TrialState | None:
-        """The known-good setting, the first trial; None before it was announced."""
-        return next((state for state in self.trials.values() if state.is_baseline), None)
+        """See `Standings.baseline`."""
+        return self._standings.baseline
 
     def ranking(self) -> list[TrialState]:
-        """Trials with a value, the best last validation MRE first."""
-        return [state for _, _, state in self._ranked]
+        """See `Standings.ranking`."""
+        return self._standings.ranking()
+
+    def promotion_s(self) -> float | None:
+        """See `Pace.promotion_s`."""
+        return self.pace.promotion_s()
+
+    def remaining_s(self) -> float | None:
+        """See `Pace.remaining_s`."""
+        return self.pace.remaining_s(self.is_searched)
 
     def candidates(self) -> list[TrialState]:
         """What promotion works on: the baseline, and the best distinct configurations by what they can be expected to have."""
@@ -273,42 +258,12 @@ class Policy:
         if self._chosen is None or self._chosen[0] != seen:
             expected = self.estimates()
             ranked = sorted(self.ranking(), key=lambda state: (expected[state.number].value_mm, state.number))
-            self._chosen = seen, self._with_baseline(ranked[: self.space.promotion.candidates])
+            self._chosen = seen, self._standings.with_baseline(ranked[: self.space.promotion.candidates])
         return list(self._chosen[1])
 
     def estimates(self) -> dict[int, Estimate]:
         """What each trial's configuration can be expected to have, by number; see `search.candidates`."""
         return estimates(self.space.knobs, self.sampler.trials)
-
-    def _with_baseline(self, best: list[TrialState]) -> list[TrialState]:
-        baseline = self.baseline
-        return best if baseline is None or self._place(baseline) is None or any(state is baseline for state in best) else [baseline, *best]
-
-    def promotion_s(self) -> float | None:
-        """Estimated wall time to train what promotion wants of the trials that lead now; None before anything was measured."""
-        jobs = []
-        leading = self._with_baseline([state for _, _, state in self._ranked[: self.space.promotion.candidates]])
-        for state in leading:
-            for training in trainings(self.space.promotion):
-                seconds = self.cost.seconds(state.config, from_epoch=state.epoch if training.seed == 0 else 0)
-                if seconds is None:
-                    return None
-                jobs.append(seconds)
-        return makespan_s(jobs, self.workers) if jobs else None
-
-    def remaining_s(self) -> float | None:
-        """Estimate of the search's time left: the clock's, or what the trials still need; None before anything was measured."""
-        clock = self.timetable.search_end_s(self.promotion_s()) - self._elapsed_s()
-        live = [self.cost.seconds(state.config, state.epoch) for state in self.running.values()]
-        known = [seconds for seconds in live if seconds is not None]
-        num_past = self.num_ended.total()
-        past_s = sum(self.cost.seconds_of(network, parts) or 0.0 for network, parts in self._ended_parts.items())
-        if not known and not past_s:
-            return max(0.0, clock) if math.isfinite(clock) else None
-        to_come = 0 if self.is_searched else max(0, self.space.budget.trials - len(self.trials))
-        each = past_s / num_past if num_past else max(known)  # what trials have cost so far, early stops included
-        work = max(max(known, default=0.0), (sum(known) + each * to_come) / self.workers)
-        return max(0.0, min(clock, work))
 
     def _announce(self, number: int) -> Assignment | None:
         """Propose trial `number`; None if its configuration cannot exist, which the sampler is told."""
@@ -342,7 +297,7 @@ class Policy:
             return True
 
     def _open(self, state: TrialState, asked_after: int) -> None:
-        self.trials[state.trial] = self.running[state.trial] = state
+        self._standings.begin(state)
         entry = {
             "event": "trial",
             "trial": state.trial,
@@ -368,37 +323,16 @@ class Policy:
         state.epoch = max(state.epoch, epoch)
         state.seconds += seconds
         state.health = names_in(report.get("health"))
-        self.cost.observe(state.config, epoch, int(report["image_size"]), seconds, report.get("micro_batch"))
+        self.pace.cost.observe(state.config, epoch, int(report["image_size"]), seconds, report.get("micro_batch"))
         self.room.observe(state.config, epoch, report.get("micro_batch"), report.get("peak_memory_mb"))
         if state.seconds > 0:
-            self.sampler.timed(state.number, self.cost.whole_by_own(state.config, state.epoch, state.seconds))
+            self.sampler.timed(state.number, self.pace.cost.whole_by_own(state.config, state.epoch, state.seconds))
         if value_mm is not None and math.isfinite(value_mm):
-            self._unrank(state)
-            state.value_mm = value_mm
-            state.best_mm = min(state.best_mm, value_mm)
-            insort(self._ranked, (value_mm, state.number, state))
-
-    def _place(self, state: TrialState) -> int | None:
-        """Where the trial stands in the ranking; None if it does not."""
-        if state.value_mm is None:
-            return None
-        place = bisect_left(self._ranked, (state.value_mm, state.number))
-        return place if place < len(self._ranked) and self._ranked[place][2] is state else None
-
-    def _unrank(self, state: TrialState) -> None:
-        place = self._place(state)
-        if place is not None:
-            del self._ranked[place]
+            self._standings.measured(state, value_mm)
 
     def _retire(self, state: TrialState, status: str, reason: str) -> None:
-        """The trial runs no more."""
-        state.status, state.reason = status, reason
-        del self.running[state.trial]
-        self.num_ended[status] += 1
-        network, parts = network_of(state.config), self.cost.parts(state.config, 0, state.epoch)
-        self._ended_parts[network] = self._ended_parts.get(network, 0.0) + parts
-        if status == "failed":
-            self._unrank(state)
+        self._standings.retire(state, status, reason)
+        self.pace.retired(state)
 
     def _end(self, state: TrialState, status: str, reason: str, outcome: Outcome, error: str | None = None) -> None:
         if state.status != "running":
@@ -423,23 +357,6 @@ class Policy:
         for observer in self._observers:
             observer(entry)
 
-    def _time_is_up(self, starting: bool) -> bool:
-        """Whether the search must end now or, for a trial about to start, before it could reach its first rung."""
-        if math.isinf(self.timetable.total_s):
-            return False
-        left = self.timetable.search_end_s(self.promotion_s()) - self._elapsed_s()
-        needed = 0.0
-        if starting and self.trials:
-            config, first_rung = self._shortest
-            needed = self.cost.seconds(config, 0, first_rung) or 0.0
-        return left < needed
-
-    @cached_property
-    def _shortest(self) -> tuple[Config, int]:
-        """The least a trial needs to say anything: the baseline, to its first rung."""
-        config = self.space.configure(self.space.baseline, seed=self.seed)
-        return config, min(self.rungs.epochs_of(config.train.epochs).values(), default=config.train.epochs)
-
     def _stop_waiting(self, reason: str) -> None:
         for trial in self._waiting:
             state = self.trials[trial]
@@ -458,7 +375,7 @@ class Policy:
             told = entry.trial
             config = sharing(Config.model_validate(told["config"]), self._sections)
             state = TrialState(told["trial"], told["number"], told["values"], config, told["is_baseline"])
-            self.trials[state.trial] = self.running[state.trial] = state
+            self._standings.begin(state)
         self.num_events = sum(event.get("trial") in self.trials for event in events)
         for event in events:
             if event["event"] == "report" and event["trial"] in self.trials:

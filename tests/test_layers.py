@@ -53,7 +53,7 @@ ROWS = (
         "search.memory_model",
         "search.packing",
     ),
-    ("search.policy", "search.replay"),
+    ("search.standings", "search.pace", "search.policy", "search.replay"),
     ("search.tune",),
     (
         "search.promotion",

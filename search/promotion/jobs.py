@@ -6,7 +6,8 @@ from typing import Any
 
 from ceph_core.config import Config, apply
 from search.candidates import Training, trainings
-from search.policy import Policy, TrialState
+from search.policy import Policy
+from search.standings import TrialState
 
 RunJobs = Callable[["Sequence[Job]"], None]
 """Trains jobs, as many at a time as there is room for, until done or out of time; failures are in the records."""

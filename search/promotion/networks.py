@@ -14,9 +14,10 @@ from ceph_core.training import checkpoint
 from ceph_core.training.progressive import stage_at
 from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from search.candidates import Training, trainings
-from search.policy import Policy, TrialState
+from search.policy import Policy
 from search.promotion.jobs import trial_of
 from search.records import RunFolder, history
+from search.standings import TrialState
 
 Say = Callable[[str], None]
 

@@ -83,8 +83,8 @@ def test_what_is_kept_up_to_date_equals_what_the_trials_add_up_to(tmp_path, fail
         assert policy.candidates() == [*(state for state in ranked if state.is_baseline and state not in best), *best]
         assert list(policy.running.values()) == [state for state in states if state.status == "running"]
         assert policy.num_ended == Counter(state.status for state in states if state.status != "running")
-        past = [policy.cost.seconds(state.config, 0, state.epoch) for state in states if state.status != "running"]
-        live = [policy.cost.seconds(state.config, state.epoch) for state in policy.running.values()]
+        past = [policy.pace.cost.seconds(state.config, 0, state.epoch) for state in states if state.status != "running"]
+        live = [policy.pace.cost.seconds(state.config, state.epoch) for state in policy.running.values()]
         if past and live and None not in past:
             to_come = sum(past) / len(past) * (policy.space.budget.trials - len(states))
             assert policy.remaining_s() == pytest.approx(max(*live, 0.0, (sum(live) + to_come) / policy.workers))
@@ -253,7 +253,7 @@ def test_time_left(tmp_path):
         policy.report(first.trial, {"epoch": 1, "val_mre_mm": 5.0, "image_size": 64, "seconds": 10.0})
         # 8 epochs of the first, and 3 trials to come of which nothing is known but its 80 s, on two workers
         assert policy.remaining_s() == pytest.approx((80 + 3 * 80) / 2)
-        policy.timetable = Timetable(200.0, 0.5)
+        policy.pace.timetable = Timetable(200.0, 0.5)
         assert policy.remaining_s() == pytest.approx(100.0), "promotion needs more than its share, so it gets that"
         clock.now = 150.0
         assert policy.remaining_s() == 0.0

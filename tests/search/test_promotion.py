@@ -16,12 +16,13 @@ from ceph_core.metrics import Paired
 from ceph_core.training import checkpoint
 from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from ceph_core.training.trainer import Training
-from search.policy import Policy, TrialState
+from search.policy import Policy
 from search.promotion import export, jobs_for, networks
 from search.promotion.chosen import Chosen
 from search.promotion.locked_test import LockedTest
 from search.promotion.networks import Entry, Network
 from search.records import BASELINE, Ledger, RunFolder
+from search.standings import TrialState
 from search.verdict import SINGLE_AGAINST_BASELINE, verdict
 from tests.core.drawn_films import MARKS, make, tiny
 from tests.search.made_up import MadeUp
@@ -117,7 +118,7 @@ def test_with_folds_every_candidate_has_all_of_them_before_the_next(tmp_path):
 def test_time_is_kept_for_all_that_confirms(tmp_path):
     """Three seeds of three folds are nine whole trainings a candidate."""
     plain, folded = _searched(tmp_path / "plain", seeds=1), _searched(tmp_path / "folded", seeds=3, folds=3)
-    whole = folded.cost.seconds(CONFIG)
+    whole = folded.pace.cost.seconds(CONFIG)
     leading = len(folded.candidates())
     assert folded.promotion_s() == pytest.approx(leading * 9 * whole)
     assert plain.promotion_s() < leading * 2 * whole + 1e-6
