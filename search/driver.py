@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:
     view.say("starting Ray" if options.address is None else f"joining the Ray cluster at {options.address}")
     cluster = ray_cluster.connect(options.address)
     try:
-        space, room = _settled(options.space, data, ray_cluster.gpus, (), view)
+        space, room = _settled(options.space, data, partial(ray_cluster.gpus, view.say), (), view)
         workers = cluster.places(space.resources)
         run = create(run_dir, plan)
         write_split_table(run, data)
@@ -215,7 +216,7 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
             )
         cluster = ray_cluster.connect(options.address)
         try:
-            settled, room = _settled(space, data, ray_cluster.gpus, histories(list(ledger.events())), view)
+            settled, room = _settled(space, data, partial(ray_cluster.gpus, view.say), histories(list(ledger.events())), view)
             workers = cluster.places(settled.resources)
             write_split_table(run, data)
             if extension is not None:

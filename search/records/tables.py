@@ -17,7 +17,7 @@ TRIAL_COLUMNS = {
     "status": "str", "epochs": "int64", "epochs_done": "int64", "best_mre_mm": "float64", "last_mre_mm": "float64",
     "val_sdr_2mm": "float64", "val_sdr_2_5mm": "float64", "val_sdr_3mm": "float64", "val_sdr_4mm": "float64",
     "seconds": "float64", "seconds_per_epoch": "float64", "peak_memory_mb": "float64", "reason": "str", "error": "str",
-    "start_time": "float64", "end_time": "float64", "health": "str",
+    "start_time": "float64", "end_time": "float64", "health": "str", "retries": "str",
 }  # fmt: skip
 CURVE_COLUMNS = {
     "trial": "str", "epoch": "int64", "train_loss": "float64", "val_loss": "float64", "val_mre_mm": "float64", "val_median_mm": "float64",
@@ -104,6 +104,9 @@ class _Trials:
             self._timed_epochs[event["trial"]] = 0
         elif kind == "report":
             self._report(self._rows[event["trial"]], event)
+        elif kind == "retry":
+            row = self._rows[event["trial"]]
+            row["retries"] = "; ".join([*filter(None, [row["retries"]]), f"{event['cause']}: {event['reason']}"])
         elif kind == "end":
             self._rows[event["trial"]] |= {
                 "status": event["status"],
@@ -150,6 +153,7 @@ def _row(trial: Event) -> Event:
         "reason": "",
         "error": "",
         "health": "",
+        "retries": "",
         "start_time": trial.get("time"),
     }
 

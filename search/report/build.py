@@ -76,6 +76,7 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
         films=worst_films(run, comparison, read_film) if comparison is not None and has_ensemble else [],
         tiers=tables.tiers(comparison if has_ensemble else None),
         failed=run.trials[run.trials["status"] == "failed"].to_dict("records"),
+        retried=run.trials[run.trials["retries"] != ""].to_dict("records"),
         verdict=verdict(comparison.paired) if comparison is not None and has_ensemble else "",
         confirmation=confirmation(run, {name: row.summary.mre_mm for name, row in comparison.rows.items()} if comparison else {}),
         promotion=_shown(run.promotion),

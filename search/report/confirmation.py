@@ -21,7 +21,7 @@ class CandidateRow:
 
 
 @dataclass(frozen=True)
-class Confirmation:
+class Confirmed:
     """What promotion wrote of its choice.
 
     Attributes:
@@ -33,7 +33,7 @@ class Confirmation:
     said: tuple[str, ...]
 
 
-def confirmation(run: Run, found_mm: Mapping[str, float]) -> Confirmation | None:
+def confirmation(run: Run, found_mm: Mapping[str, float]) -> Confirmed | None:
     """Of a run that was promoted; None before, and for runs that recorded none.
 
     Args:
@@ -57,7 +57,7 @@ def confirmation(run: Run, found_mm: Mapping[str, float]) -> Confirmation | None
         said = f"{number(_of(expected['mre_mm']), 3)} mm [{number(_of(expected['low_mm']), 3)}–{number(_of(expected['high_mm']), 3)}]"
         test = f", {found_mm[name]:.3f} mm found on the locked test" if name in found_mm else ""
         lines.append(f"{name.capitalize()}: {chosen}{said} expected once the luck of choosing is taken out{test}.")
-    return Confirmation(rows, tuple(lines))
+    return Confirmed(rows, tuple(lines))
 
 
 def _with(value: Any, deviation: Any) -> str:

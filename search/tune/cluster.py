@@ -1,6 +1,5 @@
 """A Ray cluster, started here or joined, and trials run on it."""
 
-import contextlib
 import logging
 import os
 import shutil
@@ -111,22 +110,28 @@ def has_gpu(address: str) -> bool:
         ray.shutdown()
 
 
-def gpus() -> tuple[Gpu, ...]:
-    """Every GPU of the cluster, as a process on its node sees it; those of a node that does not answer within a minute are left out."""
+def gpus(say: Callable[[str], None]) -> tuple[Gpu, ...]:
+    """Every GPU of the cluster, as a process on its node sees it; those of a node that does not answer within a minute are left out, and
+    `say` is told."""
     ask = ray.remote(num_cpus=0, num_gpus=0, max_calls=1, max_retries=0)(seen_gpus)  # its process ends, and with it what it took of a GPU
-    asked = [
+    asked = {
         ask.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
             runtime_env={"env_vars": {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}},  # without a GPU of its own it would see none
-        ).remote()
+        ).remote(): node["NodeManagerAddress"]
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"] and node["Resources"].get("GPU")
-    ]
-    answered, _ = ray.wait(asked, num_returns=len(asked), timeout=_ANSWER_S) if asked else ([], [])
+    }
+    answered, silent = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_S) if asked else ([], [])
+    without = "the memory of its GPUs is not known, and what fits there is learned from failures"
+    for answer in silent:
+        say(f"node {asked[answer]} did not answer within {_ANSWER_S:.0f} s: {without}")
     found: tuple[Gpu, ...] = ()
     for answer in answered:
-        with contextlib.suppress(ray.exceptions.RayError):  # a node without a working torch: its trials will say so
+        try:
             found += ray.get(answer)
+        except ray.exceptions.RayError as error:  # a node without a working torch, say: its trials will say more
+            say(f"node {asked[answer]} could not be asked ({str(error).strip().splitlines()[-1]}): {without}")
     return found
 
 

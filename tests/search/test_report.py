@@ -210,3 +210,12 @@ def test_the_page_says_what_was_luck(page: Path) -> None:
     assert "Nothing beats the baseline: the ensemble differs by no more than chance" in shown, "five films tell little"
     assert "t0001 1.400 1.500 ± 0.050 1.550 (1)" in shown and "t0006 1.450 1.550 ± 0.050 –" in shown
     assert "Ensemble: chosen with 1.310 mm on 20 films; 1.420 mm [1.300–1.550] expected once the luck of choosing is taken out" in shown
+
+
+def test_what_was_tried_again_is_told(tmp_path: Path) -> None:
+    run = draw_run(tmp_path, trials=2, promoted=False, finished=False)
+    assert "Tried again" not in text_of(build(run.path))
+    with records.Ledger(run.path) as ledger:
+        for cause, reason in (("memory", "CUDA out of memory"), ("lost", "the worker died")):
+            ledger.append({"event": "retry", "trial": "t0001", "cause": cause, "reason": reason})
+    assert "memory: CUDA out of memory; lost: the worker died" in text_of(build(run.path))
