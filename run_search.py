@@ -7,6 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ceph_core.options import ANNOTATORS, FORMATS
+
 if TYPE_CHECKING:
     from search.driver import RunOptions
 
@@ -22,16 +24,19 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     made.add_argument("--space", type=Path, metavar="FILE", help="space file: knobs, schedules, budget (see spaces/)")
-    made.add_argument("--data", type=Path, metavar="DIR", help="data-set folder (default: drawn cephalograms)")
+    made.add_argument("--data", type=Path, metavar="DIR", help="data-set folder, or a table or COCO file (default: drawn cephalograms)")
     made.add_argument(
         "--format",
         default="auto",
-        choices=("auto", "isbi2015", "phantom"),
-        help="data-set format (default: auto, by what lies in the folder)",
+        choices=("auto", *FORMATS),
+        help="data-set format (default: auto, by what lies there)",
     )
     made.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel, where the data set does not say; never guessed")
     made.add_argument(
-        "--annotator", default="mean", choices=("mean", "senior", "junior"), help="whose points are the reference (default: mean)"
+        "--annotator",
+        default="mean",
+        choices=ANNOTATORS,
+        help="whose points are the reference (default: mean; mean_ceil: rounded up, as Aariz's own loader)",
     )
     made.add_argument(
         "--profile", default="auto", choices=("auto", "gpu", "cpu"), help="profile of the space file (default: auto, gpu if there is one)"

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ceph_core.config import Config, SourceConfig
 
+FORMATS = ("isbi2015", "aariz", "cldetection2023", "cldetection2024", "coco", "table", "phantom")
+"""Data sets that can be read, without importing what reads them."""
+ANNOTATORS = ("mean", "senior", "junior", "mean_ceil")
 SOURCE: dict[str, Any] = {"data": None, "format": "auto", "spacing_mm": None, "annotator": "mean"}
 """Defaults of `add_source`."""
 PLAN: dict[str, Any] = {
@@ -23,10 +26,10 @@ _MODELS = {"hrnet": "hrnet_w48"}
 def add_source(parser: argparse.ArgumentParser) -> None:
     """Declare the options that name films."""
     parser.set_defaults(**SOURCE)
-    parser.add_argument("--data", type=Path, metavar="DIR", help="data-set folder (none: drawn cephalograms)")
-    parser.add_argument("--format", help="data-set format; auto looks at the folder")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="data-set folder, or a table or COCO file (none: drawn cephalograms)")
+    parser.add_argument("--format", help=f"data-set format: {', '.join(FORMATS)}; auto looks at what lies there")
     parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel, where the data set does not carry it")
-    parser.add_argument("--annotator", help="whose points are the reference: mean, senior or junior")
+    parser.add_argument("--annotator", help="whose points are the reference: mean, senior, junior, or mean_ceil (as Aariz's own loader)")
 
 
 def source_of(args: argparse.Namespace, **more: Any) -> "SourceConfig":

@@ -14,11 +14,13 @@ SIZE_STEP = 32
 class SourceConfig(Frozen):
     """A data set on disk, or drawn cephalograms when there is none."""
 
-    format: Literal["auto", "isbi2015", "phantom"] = Field("auto", description="data-set format; auto looks at the folder")
-    root: Path | None = Field(None, description="data-set folder; none: drawn cephalograms (phantom)")
+    format: Literal["auto", "isbi2015", "aariz", "cldetection2023", "cldetection2024", "coco", "table", "phantom"] = Field(
+        "auto", description="data-set format; auto looks at the folder"
+    )
+    root: Path | None = Field(None, description="data-set folder, or a table or COCO file; none: drawn cephalograms (phantom)")
     spacing_mm: float | None = Field(None, gt=0, le=5, description="mm per original pixel, where the data set does not carry it")
-    annotator: Literal["mean", "senior", "junior"] = Field(
-        "mean", description="whose points are the reference, where several readers marked the films"
+    annotator: Literal["mean", "mean_ceil", "senior", "junior"] = Field(
+        "mean", description="whose points are the reference, where several readers marked the films; mean_ceil: as Aariz's loader has it"
     )
     validation_share: float = Field(
         0.15, ge=0, lt=0.5, description="share of the training films that validate; 0 (not in a search): train on all of them, unseen"

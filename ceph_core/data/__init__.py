@@ -1,33 +1,39 @@
 """Data sets: one reader a format, found by name or by what lies in the folder."""
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Protocol, cast
 
 from ceph_core.config.data import SourceConfig
 from ceph_core.data.records import CephDataset
 from ceph_core.errors import InputError
 
 
-@dataclass(frozen=True)
-class Reader:
-    """A module with `read(source, cache_dir) -> CephDataset`, and the entry (a glob) by which a folder of its format is known."""
+class Reader(Protocol):
+    """A module that reads one format."""
 
-    module: str
-    mark: str
+    LOOKED_FOR: str
+    """What a folder of the format has, in words."""
 
-    def __call__(self, source: SourceConfig, cache_dir: Path) -> CephDataset:
-        """Read the data set; the module is imported now, so that a reader's dependencies cost only those who use it."""
-        reader: Callable[[SourceConfig, Path], CephDataset] = import_module(self.module).read
-        return reader(source, cache_dir)
+    @staticmethod
+    def known_by(root: Path) -> str | None:
+        """What shows that the folder, or file, is of this format; None if nothing does."""
+
+    @staticmethod
+    def read(source: SourceConfig, cache_dir: Path) -> CephDataset:
+        """The films of `source.root`; what must be made of them first is kept in `cache_dir`."""
 
 
-READERS = {
-    "isbi2015": Reader("ceph_core.data.isbi2015", mark="RawImage"),
-    "phantom": Reader("ceph_core.data.phantom", mark="train-*.json"),
-}
+_LOOKED_THROUGH = ("isbi2015", "aariz", "cldetection2023", "cldetection2024", "phantom", "coco", "table")
+READERS = {name: f"ceph_core.data.{name}" for name in _LOOKED_THROUGH}
+"""Module by format, in the order in which a folder is looked at; imported only when asked, for some bring libraries of their own."""
+
+
+def reader_of(name: str) -> Reader:
+    """The reader of a format."""
+    return cast(Reader, import_module(READERS[name]))
 
 
 def read(source: SourceConfig, cache_dir: Path) -> CephDataset:
@@ -36,7 +42,9 @@ def read(source: SourceConfig, cache_dir: Path) -> CephDataset:
     Raises:
         InputError: no such folder, a folder of no known format, or whatever is wrong with the data, all problems at once.
     """
-    return READERS[_resolved_format(source)](source, cache_dir)
+    name, why = _resolved_format(source)
+    dataset = reader_of(name).read(source, cache_dir)
+    return replace(dataset, notes=(why, *dataset.notes)) if why else dataset
 
 
 def default_cache_dir() -> Path:
@@ -46,18 +54,19 @@ def default_cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "ceph-search"
 
 
-def _resolved_format(source: SourceConfig) -> str:
+def _resolved_format(source: SourceConfig) -> tuple[str, str]:
+    """The format's name, and what it was known by where the data themselves had to say."""
     root = source.root
     if root is None:
         if source.format not in ("auto", "phantom"):
             raise InputError(f"--format {source.format}: needs a data folder; name it with --data")
-        return "phantom"
-    if not root.is_dir():
-        raise InputError(f"--data {root}: {'is no folder' if root.exists() else 'no such folder'}; name the folder that holds the data set")
+        return "phantom", ""
+    if not root.exists():
+        raise InputError(f"--data {root}: no such folder; name the folder that holds the data set")
     if source.format != "auto":
-        return source.format
-    for name, reader in READERS.items():
-        if any(root.glob(reader.mark)):
-            return name
-    looked_for = ", ".join(f"{reader.mark} ({name})" for name, reader in READERS.items())
-    raise InputError(f"--data {root}: no known data set; looked for {looked_for}; name the folder that holds one of them")
+        return source.format, ""
+    for name in READERS:
+        if (mark := reader_of(name).known_by(root)) is not None:
+            return name, f"--data {root}: read as {name}, for it has {mark}"
+    looked_for = "\n".join(f"  {name}: {reader_of(name).LOOKED_FOR}" for name in READERS)
+    raise InputError(f"--data {root}: no known data set; name the folder that holds one of these, or write a table:\n{looked_for}")

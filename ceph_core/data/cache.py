@@ -33,8 +33,11 @@ FORMAT_VERSION = 1
 DEFAULT_GB = 20.0
 FILM_FOLDER = "films"
 LOCK_FILE = "films.lock"
-OWN_FILES = (f"{FILM_FOLDER}/*.npy", f"{FILM_FOLDER}/*.partial", f"{INDEX_FOLDER}/*.json", f"{INDEX_FOLDER}/*.partial", "phantom-*-*/*")
-"""What `purge` removes: cached films, digests and the drawn films that the phantom reader keeps here."""
+OWN_FILES = (
+    f"{FILM_FOLDER}/*.npy", f"{FILM_FOLDER}/*.partial", f"{INDEX_FOLDER}/*.json", f"{INDEX_FOLDER}/*.partial", "phantom-*-*/*",
+    "cldetection2023-*/*",
+)  # fmt: skip
+"""What `purge` removes: cached films, digests, and the films that readers draw or unpack here."""
 WAIT_S = 5.0
 
 

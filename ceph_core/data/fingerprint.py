@@ -13,6 +13,7 @@ from ceph_core.data.imagefile import read_bytes
 from ceph_core.data.parallel import Progress, in_order, stderr_progress
 from ceph_core.data.records import CephDataset
 from ceph_core.errors import InputError
+from ceph_core.landmarks import PROTOCOLS
 
 INDEX_FOLDER = "digests"
 
@@ -77,6 +78,8 @@ def dataset_fingerprint(dataset: CephDataset, cache_dir: Path | None = None) -> 
     """Hex digest over protocol, film ids, contents, points and spacing; the folder and file names do not count."""
     records = dataset.records
     total = hashlib.sha256(dataset.protocol.name.encode())
+    if dataset.protocol.name not in PROTOCOLS:  # a name of ours says which points those are, "own-7" does not
+        total.update(repr(dataset.protocol.symbols).encode())
     for record, digest in zip(records, digests([record.image for record in records], cache_dir), strict=True):
         total.update(f"\n{record.film_id}\n{digest}\n{record.spacing_mm[0]!r} {record.spacing_mm[1]!r}\n".encode())
         total.update(np.ascontiguousarray(record.landmarks_px, dtype="<f8").tobytes())

@@ -6,16 +6,21 @@ turns anything.  Sizes are (height, width).
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ceph_core.data import dicom
 from ceph_core.errors import InputError
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp"})
-"""What OpenCV decodes and films come in, lower case."""
+SUFFIXES = frozenset({".bmp", ".dcm", ".dicom", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".tif", ".tiff", ".webp"})
+"""What films come in, lower case.  A DICOM file is known by its content, whatever its name."""
+
+_EXIF_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_ORIENTATION = 0x0112
 
 WINDOW_16BIT = (0.1, 99.9)
 """Percentiles of a 16-bit film that become black and white: detectors fill 10 to 16 of the bits, so full range would leave some black."""
@@ -32,6 +37,9 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
 
 def decode_grey(data: bytes, path: Path) -> NDArray[np.uint8]:
     """The same from a file's content; `path` is only named in errors.  Colour becomes luma, 16 bits are windowed by `WINDOW_16BIT`."""
+    if dicom.is_dicom(data):
+        shown = dicom.decode(data, path)
+        return np.asarray(shown, dtype=np.uint8) if shown.dtype == np.uint8 else _windowed(shown)
     flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     film = None if _is_cut_jpeg(data) or not data else cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     if film is None:
@@ -40,6 +48,10 @@ def decode_grey(data: bytes, path: Path) -> NDArray[np.uint8]:
         return np.asarray(film, dtype=np.uint8)
     if film.dtype != np.uint16:
         raise InputError(f"{path}: pixels are {film.dtype}; allowed are 8 and 16 bit whole numbers; convert the film")
+    return _windowed(film)
+
+
+def _windowed(film: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = np.percentile(film, WINDOW_16BIT)
     scaled = (film.astype(np.float32) - np.float32(low)) * np.float32(255 / max(high - low, 1))
     return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
@@ -60,6 +72,10 @@ def read_size(path: Path) -> tuple[int, int]:
         InputError: no header that says so.
     """
     try:
+        with path.open("rb") as stream:
+            if dicom.is_dicom(stream.read(132)):
+                stream.seek(0)
+                return dicom.size(stream, path)
         # Pillow warns from 89 million pixels and refuses from 179; large detectors deliver 95.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -69,6 +85,19 @@ def read_size(path: Path) -> tuple[int, int]:
         reason = getattr(error, "strerror", None) or "no readable image header"
         raise InputError(f"{path}: {reason}; restore the film from its source") from error
     return height, width
+
+
+def is_turned(path: Path) -> bool:
+    """Whether an EXIF tag asks viewers to turn the picture, which nothing here does."""
+    if path.suffix.lower() not in _EXIF_SUFFIXES:
+        return False
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
+        return False
 
 
 def _is_cut_jpeg(data: bytes) -> bool:

@@ -5,16 +5,18 @@ RawImage/{TrainingData,Test1Data,Test2Data}/NNN.<suffix>              film NNN; 
 same_radiograph.csv                                                   optional: id,same_as
 """
 
+import contextlib
 import csv
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import numpy as np
 
 from ceph_core.config.data import SourceConfig
+from ceph_core.data.assemble import Entry, assemble
 from ceph_core.data.imagefile import SUFFIXES, read_size
-from ceph_core.data.records import CephDataset, CephRecord, Points
+from ceph_core.data.records import CephDataset, Points
 from ceph_core.errors import InputError
 from ceph_core.landmarks import ISBI19
 
@@ -25,6 +27,8 @@ NUMBERS_OF_FOLDER = {"TrainingData": range(1, 151), "Test1Data": range(151, 301)
 READERS = ("senior", "junior")
 KNOWN_SIZE, KNOWN_SPACING_MM = (2400, 1935), 0.1
 PAIRS_FILE = "same_radiograph.csv"
+
+LOOKED_FOR = "the challenge's folder RawImage"
 
 log = logging.getLogger(__name__)
 
@@ -43,36 +47,34 @@ def read(source: SourceConfig, cache_dir: Path) -> CephDataset:
     problems: list[str] = []
     films = _films(root, problems)
     points = _annotations(root, problems)
-    needed = READERS if source.annotator == "mean" else (source.annotator,)
+    needed = READERS if source.annotator.startswith("mean") else (source.annotator,)
     _match(films, points, needed, root, problems)
 
-    sizes: dict[str, tuple[int, int]] = {}
-    for film_id, image in films.items():
-        try:
-            sizes[film_id] = read_size(image)
-        except InputError as error:
-            problems.extend(error.problems)
-    _check_inside(points, sizes, root, problems)
-    spacing = _spacing(sizes, source.spacing_mm, root, problems)
+    spacing = _spacing(films, source.spacing_mm, root, problems)
     pairs = _same_radiograph(root / PAIRS_FILE, films, problems)
-    if problems:
-        raise InputError(problems)
-
-    records = []
-    for film_id, image in sorted(films.items()):
+    base = _annotation_base(root)
+    entries = []
+    for film_id, image in films.items():
         by_reader = {reader: points[reader][film_id] for reader in READERS if film_id in points.get(reader, {})}
-        records.append(
-            CephRecord(
+        if not set(needed) <= by_reader.keys():
+            continue  # told by _match
+        entries.append(
+            Entry(
                 film_id=film_id,
                 image=image,
-                size=sizes[film_id],
-                landmarks_px=np.mean([by_reader[reader] for reader in needed], axis=0),
-                spacing_mm=(spacing[sizes[film_id]],) * 2,
+                points=np.mean([by_reader[reader] for reader in needed], axis=0),
+                where=str(base / f"400_{needed[0]}" / f"{film_id}.txt"),
+                spacing_mm=(spacing[film_id],) * 2 if film_id in spacing else None,
+                readers={reader: (str(base / f"400_{reader}" / f"{film_id}.txt"), found) for reader, found in by_reader.items()},
                 split=SPLIT_OF_FOLDER[image.parent.name],
-                annotators=by_reader,
             )
         )
-    return CephDataset("isbi2015", root, ISBI19, tuple(records), pairs)
+    return assemble("isbi2015", root, ISBI19, entries, source.model_copy(update={"spacing_mm": None}), problems, same_radiograph=pairs)
+
+
+def known_by(root: Path) -> str | None:
+    """The challenge's folder of films."""
+    return "a folder RawImage" if (root / "RawImage").is_dir() else None
 
 
 def _films(root: Path, problems: list[str]) -> dict[str, Path]:
@@ -168,38 +170,27 @@ def _match(films: dict[str, Path], points: dict[str, dict[str, Points]], needed:
         log.warning("%s: %d annotations of %s are not used: that folder is not there", base, count, name)
 
 
-def _check_inside(points: dict[str, dict[str, Points]], sizes: dict[str, tuple[int, int]], root: Path, problems: list[str]) -> None:
-    """Points lie on their film: its pixels span -0.5 to size - 0.5."""
-    base = _annotation_base(root)
-    for reader, by_film in points.items():
-        for film_id, found in by_film.items():
-            height, width = sizes.get(film_id, (np.inf, np.inf))
-            inside = ((found >= -0.5) & (found <= (width - 0.5, height - 0.5))).all(axis=1)
-            for row in np.nonzero(~inside & ~np.isnan(found).any(axis=1))[0]:
-                x, y = found[row]
-                problems.append(
-                    f"{base / f'400_{reader}' / f'{film_id}.txt'}: line {row + 1}: {ISBI19.symbols[row]} at {x:g},{y:g} is outside the "
-                    f"film of {width} x {height} px; correct it (was the film or the annotation resized alone?)"
-                )
-
-
-def _spacing(sizes: dict[str, tuple[int, int]], given_mm: float | None, root: Path, problems: list[str]) -> dict[tuple[int, int], float]:
-    """mm a pixel by film size."""
-    spacing = {}
-    for size, count in Counter(sizes.values()).items():
-        if size == KNOWN_SIZE:
-            spacing[size] = given_mm or KNOWN_SPACING_MM
-            if given_mm and given_mm != KNOWN_SPACING_MM:
-                log.warning(
-                    "%s: %d films of 1935 x 2400 px are taken at the given %g mm a pixel, not the challenge's 0.1", root, count, given_mm
-                )
-        elif given_mm:
-            spacing[size] = given_mm
-        else:
+def _spacing(films: dict[str, Path], given_mm: float | None, root: Path, problems: list[str]) -> dict[str, float]:
+    """mm a pixel by film id; films that cannot be read have none, and are told later."""
+    by_size = defaultdict(list)
+    for film_id, image in films.items():
+        with contextlib.suppress(InputError):
+            by_size[read_size(image)].append(film_id)
+    spacing: dict[str, float] = {}
+    for size, film_ids in by_size.items():
+        if size != KNOWN_SIZE and given_mm is None:
             problems.append(
-                f"{root}: mm a pixel are unknown for {count} films of {size[1]} x {size[0]} px (only 1935 x 2400 is known: 0.1 mm); "
-                "give it with --spacing-mm"
+                f"{root}: mm a pixel are unknown for {len(film_ids)} films of {size[1]} x {size[0]} px (only 1935 x 2400 is known: 0.1 "
+                "mm); give it with --spacing-mm"
             )
+        if size == KNOWN_SIZE and given_mm and given_mm != KNOWN_SPACING_MM:
+            log.warning(
+                "%s: %d films of 1935 x 2400 px are taken at the given %g mm a pixel, not the challenge's 0.1",
+                root,
+                len(film_ids),
+                given_mm,
+            )
+        spacing |= dict.fromkeys(film_ids, given_mm or KNOWN_SPACING_MM)
     return spacing
 
 

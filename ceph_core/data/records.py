@@ -50,6 +50,7 @@ class CephDataset:
         records: the films, ordered by `film_id`.
         same_radiograph: pairs of film ids known to show one radiograph (from a file beside the data);
             None if nobody listed them, so that duplicates must be looked for.
+        notes: what a user should know of how it was read, a line each.
     """
 
     name: str
@@ -57,6 +58,7 @@ class CephDataset:
     protocol: Protocol
     records: tuple[CephRecord, ...]
     same_radiograph: tuple[tuple[str, str], ...] | None = None
+    notes: tuple[str, ...] = ()
 
     def by_id(self) -> dict[str, CephRecord]:
         """The films by their id."""

@@ -99,7 +99,8 @@ def assign(dataset: CephDataset, source: SourceConfig, find_duplicates: FindDupl
         pairs = listed
     group_of = _groups(records, pairs)
     split_of = _own_splits(records)
-    notes = [f"{dataset.name}: films of one radiograph were {'looked for in the pixels' if listed is None else 'listed beside the data'}"]
+    found = "looked for in the pixels" if listed is None else "listed beside the data"
+    notes = [*dataset.notes, f"{dataset.name}: films of one radiograph were {found}"]
     notes += _drop_doubles(split_of, group_of)
 
     if not any(_is_locked(split) for split in split_of.values()):

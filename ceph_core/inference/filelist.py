@@ -4,10 +4,8 @@ import glob
 from collections.abc import Iterable
 from pathlib import Path
 
+from ceph_core.data.imagefile import SUFFIXES
 from ceph_core.errors import InputError
-
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""Files of a folder that are taken as films."""
 
 
 def films_named(arguments: Iterable[str]) -> tuple[Path, ...]:
@@ -22,7 +20,7 @@ def films_named(arguments: Iterable[str]) -> tuple[Path, ...]:
         path = Path(argument)
         if path.is_dir():
             here = sorted(file for file in path.iterdir() if file.is_file() and file.suffix.lower() in SUFFIXES)
-            problem = f"{argument}: holds no film; looked for {', '.join(SUFFIXES)}"
+            problem = f"{argument}: holds no film; looked for {', '.join(sorted(SUFFIXES))}"
         elif path.is_file():
             here, problem = [path], ""
         else:

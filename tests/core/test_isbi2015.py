@@ -148,7 +148,7 @@ def test_every_problem_is_reported_at_once(root):
         "400_senior/001.txt: 18 lines; 19 are needed",
         "400_junior/001.txt: line 4: '12,high' must be two numbers `x,y` (Po)",
         "400_junior/001.txt: line 6: 'nan,3' must be two numbers",
-        "400_junior/001.txt: line 7: Pog at 31.7,5 is outside the film of 30 x 40 px",
+        "400_junior/001.txt: Pog at 31.7,5 is outside the film of 30 x 40 px",
         "400_junior/001.txt: line 9: '7' must be two numbers",
         "002.JPG: film without annotation; ",
         "400_junior/005.txt: annotation without film; add film 005",

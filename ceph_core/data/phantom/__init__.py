@@ -2,6 +2,6 @@
 
 from ceph_core.data.phantom.drawing import DRAWING_VERSION, draw
 from ceph_core.data.phantom.folder import write
-from ceph_core.data.phantom.reader import read
+from ceph_core.data.phantom.reader import LOOKED_FOR, known_by, read
 
-__all__ = ["DRAWING_VERSION", "draw", "read", "write"]
+__all__ = ["DRAWING_VERSION", "LOOKED_FOR", "draw", "known_by", "read", "write"]

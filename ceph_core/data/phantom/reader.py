@@ -16,6 +16,7 @@ from ceph_core.errors import InputError
 from ceph_core.landmarks import ISBI19
 
 KEYS = ("split", "spacing_mm", "landmarks_px")
+LOOKED_FOR = f"{MARK} beside drawn films"
 SPLITS = ("train", "validation", "test")
 
 
@@ -44,6 +45,11 @@ def read(source: SourceConfig, cache_dir: Path) -> CephDataset:
             f"{source.root}: holds no drawn film (train-0001.png beside train-0001.json); draw some, or give the folder that holds them"
         )
     return _dataset(root, files, (image for image in sorted(root.glob("*.png")) if not image.with_suffix(".json").exists()))
+
+
+def known_by(root: Path) -> str | None:
+    """The mark that `write` leaves."""
+    return MARK if (root / MARK).is_file() else None
 
 
 def _dataset(root: Path, files: Iterable[Path], without_points: Iterable[Path]) -> CephDataset:
