@@ -27,6 +27,8 @@ READERS = ("junior", "senior")
 MAPPINGS = "cephalogram_machine_mappings.csv"
 LOOKED_FOR = f"train/Cephalograms or {MAPPINGS}"
 _COLUMNS = ("cephalogram_id", "machine", "pixel_size")
+Machines = dict[str, tuple[str | None, float | None]]
+"""Machine and mm a pixel by film id."""
 _PLACES = {canonical(symbol): place for place, symbol in enumerate(AARIZ29.symbols)}
 
 
@@ -51,7 +53,7 @@ def read(source: SourceConfig, cache_dir: Path) -> CephDataset:
             if name == "train":
                 problems.append(f"{root / name}: no such folder; the films to learn from belong there")
             continue
-        entries += _of_split(folder, split, needed, source.annotator, machines, problems)
+        entries += _of_split(folder, split, needed, source, machines, problems)
     return assemble("aariz", root, AARIZ29, entries, source, problems)
 
 
@@ -63,9 +65,8 @@ def known_by(root: Path) -> str | None:
 
 
 def _of_split(
-    folder: Path, split: str, needed: Sequence[str], annotator: str, machines: Mapping[str, tuple[str | None, float | None]] | None,
-    problems: list[str],
-) -> list[Entry]:  # fmt: skip
+    folder: Path, split: str, needed: Sequence[str], source: SourceConfig, machines: Machines | None, problems: list[str]
+) -> list[Entry]:
     pictures = _child(folder, "Cephalograms")
     if pictures is None:
         problems.append(f"{folder / 'Cephalograms'}: no such folder; the films belong there")
@@ -88,12 +89,12 @@ def _of_split(
         if not set(needed) <= by_reader.keys():
             continue  # told by _marked
         points = np.mean([by_reader[reader][1] for reader in needed], axis=0)  # a point that one of them missed is missing
-        machine, spacing = _machine_of(film_id, image, machines, problems)
+        machine, spacing = _machine_of(film_id, image, machines, source.spacing_mm is not None, problems)
         entries.append(
             Entry(
                 film_id=film_id,
                 image=image,
-                points=np.ceil(points) if annotator == "mean_ceil" else points,
+                points=np.ceil(points) if source.annotator == "mean_ceil" else points,
                 where=by_reader[needed[0]][0],
                 spacing_mm=None if spacing is None else (spacing, spacing),
                 readers=by_reader,
@@ -166,7 +167,7 @@ def _point(value: Any) -> tuple[float, float] | None:
     return None if x is None or y is None else (x, y)
 
 
-def _machines(root: Path, given_mm: float | None, problems: list[str]) -> dict[str, tuple[str | None, float | None]] | None:
+def _machines(root: Path, given_mm: float | None, problems: list[str]) -> Machines | None:
     """Machine and mm a pixel by film id; None without the file, which a spacing given for all makes up for."""
     file = root / MAPPINGS
     if not file.is_file():
@@ -181,7 +182,7 @@ def _machines(root: Path, given_mm: float | None, problems: list[str]) -> dict[s
     if lacking := [column for column in _COLUMNS if column not in sheet.columns]:
         problems.append(f"{file}: has no column {', '.join(lacking)}; needed are {', '.join(_COLUMNS)}")
         return None
-    found: dict[str, tuple[str | None, float | None]] = {}
+    found: Machines = {}
     for row, cells in enumerate(sheet.rows):
         film_id, machine, size = (cells[column] for column in _COLUMNS)
         if film_id is None:
@@ -195,10 +196,11 @@ def _machines(root: Path, given_mm: float | None, problems: list[str]) -> dict[s
 
 
 def _machine_of(
-    film_id: str, image: Path, machines: Mapping[str, tuple[str | None, float | None]] | None, problems: list[str]
+    film_id: str, image: Path, machines: Machines | None, is_given: bool, problems: list[str]
 ) -> tuple[str | None, float | None]:
+    """Machine and mm a pixel of a film; `is_given`: the user has said what a pixel is where the set does not."""
     if machines is None:
-        return None, None
+        return None, None if is_given else 1.0  # what is missing has been told
     if film_id not in machines:
         problems.append(f"{image}: film {film_id} has no row in {MAPPINGS}, which holds its mm a pixel; add one")
     return machines.get(film_id, (None, 1.0))

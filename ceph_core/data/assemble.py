@@ -171,7 +171,8 @@ class ImageFiles:
 
     def unused(self, used: Iterable[Path]) -> list[str]:
         """A note on films that nothing names; none if there are none."""
-        left = [str(file.relative_to(self.root)) for file in self.all if file not in set(used)]
+        taken = set(used)
+        left = [str(file.relative_to(self.root)) for file in self.all if file not in taken]
         shown = ", ".join(left[:3]) + (", …" if len(left) > 3 else "")
         return [f"{len(left)} films below {self.root} have no annotation and are not used: {shown}"] if left else []
 

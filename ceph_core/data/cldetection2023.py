@@ -112,7 +112,7 @@ def _points(file: Path, count: int, problems: list[str]) -> dict[int, tuple[Poin
             problems.append(wrong)
         points, known = found.get(int(film), (np.full((NUM_LANDMARKS, 2), np.nan), None))
         points[int(landmark) - 1] = x, y
-        spacing = number(scale)
+        spacing = None if wrong else number(scale)  # what is wrong has been told
         if known is not None and spacing is not None and known != spacing:
             problems.append(f"{where}: scale of film {int(film)} is {spacing:g} here and {known:g} before; write one")
         found[int(film)] = points, spacing if known is None else known

@@ -18,6 +18,8 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, convert
 from ceph_core.errors import InputError
 
 _MARK_AT, _MARK = 128, b"DICM"
+HEAD = _MARK_AT + len(_MARK)
+"""Bytes of a file that show whether it is DICOM."""
 _SIZE_TAGS = ["Rows", "Columns", "NumberOfFrames"]
 _SPACING_TAGS = ["PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "EstimatedRadiographicMagnificationFactor"]
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -41,7 +43,7 @@ class Spacing:
 
 def is_dicom(data: bytes) -> bool:
     """Whether a file's beginning (132 bytes at least) is a DICOM file's."""
-    return data[_MARK_AT : _MARK_AT + len(_MARK)] == _MARK
+    return data[_MARK_AT:HEAD] == _MARK
 
 
 def decode(data: bytes, path: Path) -> NDArray[np.float32] | NDArray[np.uint8]:
@@ -105,7 +107,7 @@ def spacing(path: Path) -> Spacing | None:
         InputError: damage.
     """
     with path.open("rb") as stream:
-        if not is_dicom(stream.read(_MARK_AT + len(_MARK))):
+        if not is_dicom(stream.read(HEAD)):
             return None
         stream.seek(0)
         with _named(path):
@@ -154,5 +156,6 @@ def _named(path: Path) -> Iterator[None]:
     except Exception as error:  # pydicom and its decoders raise whatever their parts do
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{path}: the DICOM file cannot be read ({type(error).__name__}: {reason}); restore it, or export it uncompressed"
+            f"{path}: the DICOM file cannot be read ({type(error).__name__}: {reason}); restore it, or export it "
+            "uncompressed (JPEG needs the extra: pip install -e '.[formats]')"
         ) from error

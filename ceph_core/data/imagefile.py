@@ -71,11 +71,9 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: no header that says so.
     """
+    if (size := _dicom_size(path)) is not None:
+        return size
     try:
-        with path.open("rb") as stream:
-            if dicom.is_dicom(stream.read(132)):
-                stream.seek(0)
-                return dicom.size(stream, path)
         # Pillow warns from 89 million pixels and refuses from 179; large detectors deliver 95.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -85,6 +83,18 @@ def read_size(path: Path) -> tuple[int, int]:
         reason = getattr(error, "strerror", None) or "no readable image header"
         raise InputError(f"{path}: {reason}; restore the film from its source") from error
     return height, width
+
+
+def _dicom_size(path: Path) -> tuple[int, int] | None:
+    """(height, width) of a DICOM file; None of any other, or of none."""
+    try:
+        with path.open("rb") as stream:
+            if dicom.is_dicom(stream.read(dicom.HEAD)):
+                stream.seek(0)
+                return dicom.size(stream, path)
+    except OSError:
+        pass  # told by whoever reads it next
+    return None
 
 
 def is_turned(path: Path) -> bool:

@@ -1,0 +1,149 @@
+"""DICOM films anywhere an image may stand.  The files are made here."""
+
+import warnings
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, RLELossless, generate_uid
+
+from ceph_core import data
+from ceph_core.config import SourceConfig
+from ceph_core.data import dicom
+from ceph_core.data.imagefile import read_grey, read_size
+from ceph_core.errors import InputError
+
+PIXELS = np.random.default_rng(0).integers(0, 4096, (24, 32)).astype(np.uint16)
+PATIENT = "Doe^Jane"
+
+
+def write(path, pixels=PIXELS, syntax=ExplicitVRLittleEndian, **fields):
+    """A radiograph of 12 bits, unless told otherwise."""
+    header = Dataset()
+    header.file_meta = FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = ComputedRadiographyImageStorage
+    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = generate_uid()
+    header.PatientName, header.PatientID = PATIENT, "4711"
+    header.PhotometricInterpretation, header.SamplesPerPixel = "MONOCHROME2", 1
+    if pixels is not None:
+        header.Rows, header.Columns = pixels.shape[:2]
+        header.BitsAllocated, header.BitsStored = 8 * pixels.itemsize, 12 if pixels.itemsize == 2 else 8
+        header.HighBit, header.PixelRepresentation = header.BitsStored - 1, 0
+        header.PixelData = pixels.tobytes()
+        if pixels.ndim == 3:
+            header.SamplesPerPixel, header.PhotometricInterpretation, header.PlanarConfiguration = 3, "RGB", 0
+    for name, value in fields.items():
+        setattr(header, name, value)
+    if syntax != ExplicitVRLittleEndian:
+        header.compress(syntax)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header.save_as(path, enforce_file_format=True)
+    return path
+
+
+def correlation(one, other):
+    return np.corrcoef(one.ravel().astype(float), other.ravel().astype(float))[0, 1]
+
+
+def test_grey_values_and_size(tmp_path):
+    film = write(tmp_path / "film.dcm")
+    assert read_size(film) == PIXELS.shape
+    grey = read_grey(film)
+    assert (grey.dtype, grey.shape) == (np.uint8, PIXELS.shape)
+    assert correlation(grey, PIXELS) > 0.999
+    assert (grey.min(), grey.max()) == (0, 255)
+
+
+def test_monochrome1_is_inverted(tmp_path):
+    plain = read_grey(write(tmp_path / "a.dcm"))
+    inverted = read_grey(write(tmp_path / "b.dcm", PhotometricInterpretation="MONOCHROME1"))
+    assert np.abs(plain.astype(int) + inverted - 255).max() <= 1
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_the_window_says_what_is_black_and_white(tmp_path, inverted):
+    interpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
+    film = write(tmp_path / "a.dcm", WindowCenter=2000, WindowWidth=1000, PhotometricInterpretation=interpretation)
+    grey = read_grey(film)
+    black, white = (255, 0) if inverted else (0, 255)
+    assert (grey[PIXELS <= 1500] == black).all()
+    assert (grey[PIXELS >= 2499] == white).all()
+    assert abs(int(grey[np.unravel_index(np.abs(PIXELS.astype(int) - 2000).argmin(), PIXELS.shape)]) - 127) <= 3
+
+
+def test_modality_comes_before_the_window(tmp_path):
+    film = write(tmp_path / "a.dcm", RescaleSlope=0.5, RescaleIntercept=-100, WindowCenter=900, WindowWidth=500)
+    assert (read_grey(film)[PIXELS >= 2 * 1250] == 255).all()
+    assert (read_grey(film)[PIXELS <= 2 * 750] == 0).all()
+
+
+def test_8_bit_and_colour(tmp_path):
+    eight = (PIXELS // 16).astype(np.uint8)
+    np.testing.assert_array_equal(read_grey(write(tmp_path / "a.dcm", eight)), eight)
+    colour = np.repeat(eight[..., None], 3, axis=2)
+    np.testing.assert_array_equal(read_grey(write(tmp_path / "b.dcm", colour)), eight)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEG2000Lossless])
+def test_compressed(tmp_path, syntax):
+    large = np.tile(PIXELS, (6, 6))  # five halvings want some pixels
+    np.testing.assert_array_equal(read_grey(write(tmp_path / "b.dcm", large, syntax)), read_grey(write(tmp_path / "a.dcm", large)))
+
+
+@pytest.mark.parametrize(
+    ("fields", "mm", "said"),
+    [
+        ({"PixelSpacing": [0.2, 0.1]}, (0.1, 0.2), "PixelSpacing"),
+        ({"PixelSpacing": [0.2, 0.1], "ImagerPixelSpacing": [0.3, 0.3]}, (0.1, 0.2), "PixelSpacing"),
+        ({"ImagerPixelSpacing": [0.11, 0.11], "EstimatedRadiographicMagnificationFactor": 1.1}, (0.1, 0.1), "magnification 1.1"),
+        ({"ImagerPixelSpacing": [0.11, 0.11]}, (0.11, 0.11), "measured at the detector"),
+        ({"NominalScannedPixelSpacing": [0.1, 0.1]}, (0.1, 0.1), "NominalScannedPixelSpacing"),
+    ],
+)
+def test_spacing(tmp_path, fields, mm, said):
+    found = dicom.spacing(write(tmp_path / "a.dcm", **fields))
+    assert found.mm == pytest.approx(mm)
+    assert said in f"{found.tag} {found.note}"
+
+
+def test_no_spacing(tmp_path):
+    assert dicom.spacing(write(tmp_path / "a.dcm")) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: write(path, None), "a DICOM file without pixels"),
+        (lambda path: write(path, np.stack([PIXELS] * 2), NumberOfFrames=2, Rows=24, Columns=32), "2 frames"),
+        (lambda path: path.write_bytes(write(path).read_bytes()[:-500]), "cannot be read"),
+        (lambda path: path.write_bytes(write(path).read_bytes()[:140]), "a.dcm"),
+    ],
+)
+def test_what_is_no_film(tmp_path, make, said):
+    make(tmp_path / "a.dcm")
+    with pytest.raises(InputError, match=said) as caught:
+        read_size(tmp_path / "a.dcm")
+        read_grey(tmp_path / "a.dcm")
+    assert PATIENT not in str(caught.value)
+
+
+def test_a_data_set_of_dicom_films(tmp_path):
+    """Millimetres a pixel come from the header, which is told once; nothing of the patient does."""
+    rows = ["image,S_x,S_y"]
+    for number in range(4):
+        write(tmp_path / f"{number}.dcm", ImagerPixelSpacing=[0.2, 0.2])
+        rows.append(f"{number}.dcm,{number + 1},5")
+    (tmp_path / "points.csv").write_text("\n".join(rows) + "\n")
+    dataset = data.read(SourceConfig(root=tmp_path), tmp_path / "cache")
+    assert [record.spacing_mm for record in dataset.records] == [(0.2, 0.2)] * 4
+    told = [note for note in dataset.notes if "mm a pixel of 4 films come from the DICOM header, ImagerPixelSpacing: measured at" in note]
+    assert len(told) == 1
+    assert PATIENT not in repr(dataset)
+
+
+def test_only_the_files_that_say_so_are_dicom(tmp_path):
+    (tmp_path / "a.dcm").write_bytes(b"nothing of the kind")
+    with pytest.raises(InputError, match="no readable image header"):
+        read_size(tmp_path / "a.dcm")
