@@ -105,7 +105,9 @@ def is_turned(path: Path) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+                # Pillow would decode a whole PNG to look behind its pixels.
+                said = image.format != "PNG" or "exif" in image.info
+                return said and image.getexif().get(_ORIENTATION, 1) not in (0, 1)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
         return False
 
