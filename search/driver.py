@@ -100,7 +100,7 @@ def open_data(source: SourceConfig, space: Space) -> TrainingData:
     fewest = min(len(each.train_ids) for each in (data, *(data.with_fold(fold) for fold in range(folds if folds > 1 else 0))))
     space.check_against(fewest)
     for point in space.start_from:  # a schedule's file or landmarks that do not fit would fail every trial
-        feedback.begin(space.configure(point, 0), data.train_ids, dataset.protocol, ())
+        feedback.begin(space.configure(point, 0), data.train_ids, dataset, ())
     if not data.validation_ids:
         raise InputError(f"{dataset.root}: no validation films; trials could not be compared")
     if not data.test_ids:

@@ -40,7 +40,7 @@ def split(dataset: CephDataset, source: SourceConfig, cache_dir: Path) -> tuple[
 def schedule(splits: Splits, dataset: CephDataset, config: Config) -> Iterator[Finding]:
     """What a schedule says of films and landmarks: every film's difficulty, factors of known landmarks."""
     try:
-        begin(config, splits.ids("train"), dataset.protocol, ())
+        begin(config, splits.ids("train"), dataset, ())
     except InputError as error:
         yield from problems("schedule", error.problems)
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from ceph_core import options
 
 if TYPE_CHECKING:
+    from ceph_core.data.records import CephDataset
     from ceph_core.inference.predictor import Predictor
+    from ceph_core.landmarks import Protocol
 
 HELP = "score an ensemble on films with known landmarks, beside the mean shape and human readers"
 
@@ -53,33 +55,50 @@ def run(args: argparse.Namespace) -> int:
     source = options.source_of(args)
     cache_dir = data.default_cache_dir()
     dataset = data.read(source, cache_dir)
-    if dataset.protocol.symbols != predictor.protocol.symbols:
-        raise InputError(
-            f"--data: {dataset.root}: landmarks of {dataset.protocol.name}, but the model finds those of {predictor.protocol.name}; "
-            "give data of the model's protocol"
-        )
     splits = TrainingData.of(dataset, source, cache_dir).splits
-    records = chosen(dataset, splits, args.split)
+    shared, scored = _on_shared_points(predictor.protocol, dataset, args.refine)
+    records = chosen(scored, splits, args.split)
     for line in leaks(records, splits, predictor.manifest, dataset, cache_dir):
         print(f"warning: {line}", file=sys.stderr)
 
     found = predictor.predict_files([record.image for record in records], stderr_progress("predicting", last=True))
-    points, confidences = zip(*((each.points_px, each.confidence) for _, each in found), strict=True)
+    points, confidences = zip(*((each.points_px[shared], each.confidence[shared]) for _, each in found), strict=True)
     scores = evaluate.score(np.stack(points), records, _row_name(args.model, predictor))
-    training = [record for record in dataset.records if record.film_id in set(splits.ids("train"))]
+    training = [record for record in scored.records if record.film_id in set(splits.ids("train"))]
     rows = [scores, evaluate.mean_shape(training, records), *evaluate.readers(records)]
     # Wide enough for the table when the output goes to a file.
     console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(evaluate.table(f"{dataset.name}, {args.split}: {len(records)} films", rows, console.width))
-    console.print(evaluate.landmark_table(scores, dataset.protocol, [record.film_id for record in records]))
+    console.print(evaluate.landmark_table(scores, scored.protocol, [record.film_id for record in records]))
     spacing = np.array([record.spacing_mm for record in records])
     review = reviewer.review(np.stack(points), np.stack(confidences), spacing) if reviewer else None
     if review:
         console.print(effect_table(effect_of(review, np.stack(points), records)))
     if args.out:
-        write_scores(args.out, dataset.protocol, records, np.stack(points), np.stack(confidences), rows, review)
+        write_scores(args.out, scored.protocol, records, np.stack(points), np.stack(confidences), rows, review)
         print(args.out)
     return 0
+
+
+def _on_shared_points(protocol: "Protocol", dataset: "CephDataset", refine: bool) -> tuple[list[int], "CephDataset"]:
+    """The model's landmarks that the data mark too, by place, and the data with these alone."""
+    from ceph_core.errors import InputError
+
+    pairs = protocol.shared_with(dataset.protocol)
+    if not pairs:
+        raise InputError(
+            f"--data: {dataset.root}: landmarks of {dataset.protocol.name}, but the model finds those of {protocol.name}, and no point "
+            "is in both (numbered points are only their own set's); give data of the model's protocol"
+        )
+    if len(pairs) == len(protocol) == len(dataset.protocol):
+        return [here for here, _ in pairs], dataset.only([there for _, there in pairs], dataset.protocol.name)
+    if refine:
+        raise InputError(
+            f"--refine: needs all landmarks of {protocol.name}, but {dataset.root} marks those of {dataset.protocol.name}; leave it out"
+        )
+    name = f"{protocol.name} and {dataset.protocol.name}"
+    print(f"{len(pairs)} landmarks are in both {name}; the others are not scored", file=sys.stderr)
+    return [here for here, _ in pairs], dataset.only([there for _, there in pairs], name)
 
 
 def _row_name(model: Path, predictor: "Predictor") -> str:

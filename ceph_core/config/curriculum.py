@@ -13,10 +13,12 @@ class CurriculumConfig(Frozen):
 
     difficulty: Literal["off", "csv", "image", "loss"] = Field(
         "off",
-        description="what makes a film hard: csv, a column of a file; image, low contrast and sharpness and high noise; "
-        "loss, its loss after a warm-up on all films; off: every epoch shows every film",
+        description="what makes a film hard: csv, a column of the file `csv` or of the data's own table; image, low contrast and "
+        "sharpness and high noise; loss, its loss after a warm-up on all films; off: every epoch shows every film",
     )
-    csv: Path | None = Field(None, description="file with the columns film_id and `column`, a row a training film")
+    csv: Path | None = Field(
+        None, description="file with the columns film_id and `column`, a row a training film; none: column difficulty of the data's table"
+    )
     column: str = Field("difficulty", min_length=1, description="column of `csv` that holds a number; higher is harder")
     warmup: float = Field(0.04, gt=0, lt=0.5, description="loss: share of the run's epochs on all films before their losses are compared")
     easy_until: float = Field(0.2, ge=0, le=1, description="share of the run's epochs that shows only the easy films")
@@ -30,6 +32,6 @@ class CurriculumConfig(Frozen):
             raise ValueError(f"easy_until {self.easy_until:g} must not be above medium_until {self.medium_until:g}")
         if self.easy_films > self.medium_films:
             raise ValueError(f"easy_films {self.easy_films:g} must not be above medium_films {self.medium_films:g}")
-        if (self.csv is not None) != (self.difficulty == "csv"):
-            raise ValueError("difficulty csv and the file csv go together; give both, or neither")
+        if self.csv is not None and self.difficulty != "csv":
+            raise ValueError("the file csv goes with difficulty csv; give both, or neither")
         return self

@@ -41,7 +41,7 @@ class Entry:
         spacing_mm: (x, y) mm a pixel; None: the format does not say.
         size: (height, width) that the points assume; None: the format does not say.
         readers: each human reader's own points and where they stand, by reader's name.
-        split, group, device: as of `CephRecord`.
+        split, group, device, difficulty: as of `CephRecord`.
     """
 
     film_id: str
@@ -54,6 +54,7 @@ class Entry:
     split: str | None = None
     group: str | None = None
     device: str | None = None
+    difficulty: float | None = None
 
 
 def assemble(
@@ -90,7 +91,7 @@ def assemble(
     records = [
         CephRecord(
             entry.film_id, entry.image, sizes[entry.film_id], entry.points, spacings[entry.film_id], entry.split, entry.group, entry.device,
-            {reader: points for reader, (_, points) in entry.readers.items()},
+            entry.difficulty, {reader: points for reader, (_, points) in entry.readers.items()},
         )
         for entry in entries
     ]  # fmt: skip

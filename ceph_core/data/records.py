@@ -1,7 +1,7 @@
 """What every reader turns its format into: films and their points in original pixels, nothing else."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ class CephRecord:
         split: what the data set itself says: "train", "validation", "test" (or "test1", "test2", ...), None if it says nothing.
         group: films that show one radiograph or one person share a group; None if the data set says nothing.
         device: the X-ray machine, where known.
+        difficulty: how hard the film is, higher is harder; None if the data set does not say.
         annotators: each human reader's own points, (K, 2) float64 original pixels, by reader's name; empty where only one exists.
     """
 
@@ -36,6 +37,7 @@ class CephRecord:
     split: str | None = None
     group: str | None = None
     device: str | None = None
+    difficulty: float | None = None
     annotators: Mapping[str, Points] = field(default_factory=dict)
 
 
@@ -59,6 +61,20 @@ class CephDataset:
     records: tuple[CephRecord, ...]
     same_radiograph: tuple[tuple[str, str], ...] | None = None
     notes: tuple[str, ...] = ()
+
+    def only(self, places: Sequence[int], name: str) -> "CephDataset":
+        """The same films with these landmarks alone, under a protocol of that name."""
+        rows = list(places)
+        protocol = Protocol(name, tuple(self.protocol.symbols[k] for k in rows), tuple(self.protocol.names[k] for k in rows))
+        records = tuple(
+            replace(
+                record,
+                landmarks_px=record.landmarks_px[rows],
+                annotators={reader: points[rows] for reader, points in record.annotators.items()},
+            )
+            for record in self.records
+        )
+        return replace(self, protocol=protocol, records=records)
 
     def by_id(self) -> dict[str, CephRecord]:
         """The films by their id."""

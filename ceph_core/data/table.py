@@ -2,7 +2,9 @@
 
 A row a film:   image, S_x, S_y, N_x, N_y, ...   (or p1x, p1y, ...: points that only have numbers)
 A row a point:  image, landmark, x, y            (what `predict` and the film viewer write, too)
-Besides:        spacing (or spacing_x and spacing_y), mm a pixel; split, group, device, id.  Empty cells are missing points.
+Besides:        spacing (or spacing_x and spacing_y), mm a pixel; split, group, device, id, difficulty (higher is harder)
+
+Empty cells are missing points.
 
 Coordinates are original pixels, x then y, pixel centres on whole numbers.
 """
@@ -230,7 +232,7 @@ def _films_of_points(sheet: Sheet, layout: Layout, problems: list[str]) -> list[
 
 def _check_constant(sheet: Sheet, layout: Layout, problems: list[str]) -> None:
     """What belongs to a film is the same in all its rows."""
-    of_films = [meaning for meaning in layout.columns if meaning not in ("image", "landmark", "x", "y", "difficulty")]
+    of_films = [meaning for meaning in layout.columns if meaning not in ("image", "landmark", "x", "y")]
     said: dict[tuple[str, str], dict[str | None, int]] = defaultdict(dict)
     for row, cells in enumerate(sheet.rows):
         for meaning in of_films:
@@ -269,6 +271,9 @@ def _entry(film: _Film, sheet: Sheet, layout: Layout, images: ImageFiles, proble
     ]
     problems += wrong
     x, y = map(number, given)
+    difficulty = number(said.get("difficulty"))
+    if said.get("difficulty") is not None and difficulty is None:
+        problems.append(f"{where}: {layout.columns['difficulty']}: {said['difficulty']!r} must be a number, higher is harder; or empty")
     return Entry(
         film_id=said.get("id") or images.film_id(image),
         image=image,
@@ -278,6 +283,7 @@ def _entry(film: _Film, sheet: Sheet, layout: Layout, images: ImageFiles, proble
         split=split_named(said.get("split"), where, problems),
         group=said.get("group"),
         device=said.get("device"),
+        difficulty=difficulty,
     )
 
 

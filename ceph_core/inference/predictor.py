@@ -212,7 +212,11 @@ class Predictor:
 
 
 def _protocol_of(member: Member, folder: Path) -> Protocol:
-    """A member folder names no landmarks: the known protocol of that many points."""
+    """A member folder names no landmarks: those of the ensemble it lies in, else the known protocol of that many points."""
+    if (folder.parent / MANIFEST_FILE).is_file():
+        manifest = read_manifest(folder.parent)
+        if folder.name in {entry.folder for entry in manifest.members}:
+            return Protocol(manifest.protocol.name, manifest.protocol.symbols, manifest.protocol.names)
     fitting = [protocol for protocol in PROTOCOLS.values() if len(protocol) == member.num_landmarks]
     if len(fitting) != 1:
         raise InputError(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ceph_core.config import Config, CurriculumConfig
+from ceph_core.data.records import CephDataset
 from ceph_core.errors import InputError
 
 Difficulty = tuple[float, ...]
@@ -62,6 +63,23 @@ def from_csv(curriculum: CurriculumConfig, film_ids: Sequence[str]) -> Difficult
     if problems:
         raise InputError(problems[:20] + ([f"{where}: and {len(problems) - 20} films more"] if len(problems) > 20 else []))
     return tuple(float(given[film]) for film in film_ids)
+
+
+def from_data(dataset: CephDataset, film_ids: Sequence[str]) -> Difficulty:
+    """What the data set itself says of every training film.
+
+    Raises:
+        InputError: it does not.
+    """
+    known = {record.film_id: record.difficulty for record in dataset.records}
+    lacking = [film for film in film_ids if known[film] is None]
+    if lacking:
+        raise InputError(
+            f"curriculum.difficulty: csv: {len(lacking)} of {len(film_ids)} training films of {dataset.root} have no difficulty "
+            f"({', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''}); add a column difficulty to the table, or name a file in "
+            "curriculum.csv"
+        )
+    return tuple(float(known[film] or 0.0) for film in film_ids)
 
 
 def from_images(images: NDArray[np.uint8]) -> Difficulty:

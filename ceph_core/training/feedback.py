@@ -8,8 +8,8 @@ import numpy as np
 from ceph_core.config import Config
 from ceph_core.config.heatmap import sigma_factors
 from ceph_core.data.films import Films
+from ceph_core.data.records import CephDataset
 from ceph_core.errors import InputError
-from ceph_core.landmarks import Protocol
 from ceph_core.training import curriculum, hard_landmarks
 
 SAVED = ("difficulty", "landmark_error", "micro_batch", "checkpoints")
@@ -54,20 +54,22 @@ class Seen:
     film_loss: tuple[float, ...] | None = None
 
 
-def begin(config: Config, film_ids: tuple[str, ...], protocol: Protocol, marks: tuple[float, ...]) -> Feedback:
+def begin(config: Config, film_ids: tuple[str, ...], dataset: CephDataset, marks: tuple[float, ...]) -> Feedback:
     """What is known before the first epoch.
 
     Raises:
-        InputError: landmarks that the data does not mark, or a CSV of difficulties that does not fit, all problems at once.
+        InputError: landmarks that the data does not mark, or difficulties that are missing, all problems at once.
     """
     problems: list[str] = []
+    protocol = dataset.protocol
     factors = sigma_factors(config.heatmap.landmark_sigma)
     if strangers := [symbol for symbol in factors if symbol not in protocol.symbols]:
         problems.append(f"heatmap.landmark_sigma: no landmark {', '.join(strangers)} here; there are {' '.join(protocol.symbols)}")
     difficulty = None
     if config.curriculum.difficulty == "csv":
         try:
-            difficulty = curriculum.from_csv(config.curriculum, film_ids)
+            from_file = config.curriculum.csv is not None
+            difficulty = curriculum.from_csv(config.curriculum, film_ids) if from_file else curriculum.from_data(dataset, film_ids)
         except InputError as error:
             problems += error.problems
     if problems:

@@ -81,7 +81,7 @@ class Training:
         prepare(self.device)
         self.epoch = 0
         self._in_epoch = False
-        self._feedback = feedback.begin(config, data.train_ids, data.dataset.protocol, marks)
+        self._feedback = feedback.begin(config, data.train_ids, data.dataset, marks)
         self._monitor = Monitor(config, mean_shape_mre_mm(data))
         torch.manual_seed(config.train.seed)
         # A checkpoint holds every weight: a resume needs no pretrained ones, which may be out of reach by now.

@@ -119,8 +119,7 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path, text: str | None, c
     [
         ({"easy_until": 0.7}, "easy_until 0.7 must not be above medium_until 0.6"),
         ({"easy_films": 0.9}, "easy_films 0.9 must not be above medium_films 0.67"),
-        ({"difficulty": "csv"}, "go together"),
-        ({"csv": "films.csv"}, "go together"),
+        ({"csv": "films.csv"}, "goes with"),
     ],
 )
 def test_settings_that_contradict_are_refused(values: dict[str, Any], said: str) -> None:

@@ -47,7 +47,7 @@ def planned(what: Callable[[EpochPlan], Any], epoch: int = 4, **known: Any) -> C
     """Something of an epoch's plan, with feedback of these values."""
 
     def observe(config: Config, data: TrainingData) -> Any:
-        begun = feedback.begin(config, data.train_ids, data.dataset.protocol, ())
+        begun = feedback.begin(config, data.train_ids, data.dataset, ())
         return what(plan(config, epoch, replace(begun, **known)))
 
     return observe

@@ -8,10 +8,11 @@ import pytest
 from format_writers import FORMATS, HEIGHT, WIDTH, aariz, cldetection2023, coco, films, wide_rows, write_mha
 
 from ceph_core import data
-from ceph_core.config import SourceConfig
+from ceph_core.config import Config, SourceConfig, apply
 from ceph_core.data.metaimage import open_stack
 from ceph_core.errors import InputError
 from ceph_core.landmarks import AARIZ29, ISBI19, numbered
+from ceph_core.training import feedback
 
 
 def read(root, **given):
@@ -386,6 +387,22 @@ class TestTable:
         notes = read(root, format="table").notes
         assert any("columns not used: referrer" in note for note in notes)
         assert any("1 films below" in note and "have no annotation and are not used" in note for note in notes)
+
+    def test_difficulty(self, tmp_path):
+        """A column of the table is what curriculum.difficulty csv goes by, unless a file is named."""
+        root = tmp_path / "set"
+        drawn = films(ISBI19)
+        table = wide_rows(root, drawn)
+        table["difficulty"] = [3.0, 1.0, 2.0, 5.0, None, "hard"]
+        table.to_csv(root / "points.csv", index=False)
+        told(problems_of(root), "line 7: difficulty: 'hard' must be a number, higher is harder")
+        table["difficulty"] = [3.0, 1.0, 2.0, 5.0, None, None]
+        table.to_csv(root / "points.csv", index=False)
+        dataset = read(root)
+        config = apply(Config(), {"curriculum.difficulty": "csv"})
+        assert feedback.begin(config, ("001", "002", "004"), dataset, ()).difficulty == (3.0, 1.0, 5.0)
+        with pytest.raises(InputError, match=r"1 of 2 training films of .* have no difficulty"):
+            feedback.begin(config, ("001", "005"), dataset, ())
 
     def test_points_of_their_own(self, tmp_path):
         """Landmarks that no protocol has keep their names and order; numbers stay numbers."""

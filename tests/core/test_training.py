@@ -124,7 +124,7 @@ def test_a_run_with_every_technique_resumes_bit_for_bit_inside_every_stage(
 
 def test_that_run_did_use_every_technique(data: TrainingData, whole: Any) -> None:
     state, epochs = whole[1], range(1, 10)
-    known = feedback.restored(feedback.begin(WHOLE, data.train_ids, data.dataset.protocol, ()), state["feedback"])
+    known = feedback.restored(feedback.begin(WHOLE, data.train_ids, data.dataset, ()), state["feedback"])
     plans = [plan(WHOLE, epoch, known) for epoch in epochs]
     assert [len(each.film_ids) for each in plans] == [6, 3, 3, 3, 5, 5, 5, 6, 6]
     assert [each.size for each in plans] == [64] * 6 + [96] * 3
