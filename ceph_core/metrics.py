@@ -89,7 +89,7 @@ def summarize(errors_mm: Errors) -> Summary:
 
 
 def bootstrap_interval(errors_mm: Errors, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Percentile interval of the MRE (mm) when films, not points, are drawn again: points of one film err together."""
+    """Percentile interval of the mean of (N, K) values, the MRE say, when films, not points, are drawn again: a film errs as a whole."""
     films = errors_mm[~np.isnan(errors_mm).all(axis=1)]
     if len(films) < 2:
         return float("nan"), float("nan")

@@ -18,7 +18,7 @@ from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.duration import duration
 from ceph_core.errors import InputError
 from ceph_core.inference.averaging import Finalist, best, finalists, write_finalist
-from ceph_core.inference.refine import validation_confidence, write_shape
+from ceph_core.inference.held_out import validation_answers, write_doubts
 from ceph_core.run_plan import Plan, Stage1
 from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.health import Health, changes, findings, stops_for
@@ -171,7 +171,7 @@ def _train(out: Path, training: Training) -> Path:
     training.close()
     chosen = best(found)
     folder = write_finalist(out, config, data, chosen)
-    if missing := write_shape(folder, data, validation_confidence(folder, data)):
+    for missing in write_doubts(folder, data, validation_answers(folder, data)):
         _say(missing)
     _say(_verdict(chosen, training.health))
     return folder

@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.data.parallel import stderr_progress
     from ceph_core.errors import InputError
     from ceph_core.inference import evaluate, tta
+    from ceph_core.inference.calibration import coverage, read_calibration
     from ceph_core.inference.device import device_for
     from ceph_core.inference.predictor import Predictor
     from ceph_core.inference.refine import reviewer_of
@@ -74,8 +75,12 @@ def run(args: argparse.Namespace) -> int:
     review = reviewer.review(np.stack(points), np.stack(confidences), spacing) if reviewer else None
     if review:
         console.print(effect_table(effect_of(review, np.stack(points), records)))
+    radii = read_calibration(args.model, predictor.protocol.symbols)
+    held = None if radii is None else coverage(radii.only(shared), scores.errors_mm, np.stack(confidences))
+    if held:
+        console.print(str(held), highlight=False)
     if args.out:
-        write_scores(args.out, scored.protocol, records, np.stack(points), np.stack(confidences), rows, review)
+        write_scores(args.out, scored.protocol, records, np.stack(points), np.stack(confidences), rows, review, held)
         print(args.out)
     return 0
 

@@ -2,12 +2,13 @@
 
 import argparse
 import sys
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from ceph_core import options
 
-HELP = "find the landmarks of films; writes points.csv, points.json and <film>_overlay.png"
+HELP = "find the landmarks of films; writes points.csv, points.json (or what --write says) and <film>_overlay.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, required=True, metavar="DIR", help="ensemble folder, results/<run>/ensemble, or a member in it"
     )
     parser.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="folder to write to; replaces such files")
-    parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per original pixel; without it no mm are given")
+    parser.add_argument(
+        "--spacing-mm",
+        type=float,
+        metavar="X",
+        help="mm per original pixel of films that do not say (DICOM may); none: no mm are given",
+    )
+    parser.add_argument(
+        "--write",
+        nargs="+",
+        choices=("csv", "json", "coco", "cldetection"),
+        default=["csv", "json"],
+        help="files of points: points.csv, points.json, coco.json, orthodontic-landmarks.json (default: csv json)",
+    )
     parser.add_argument("--overlays", action=argparse.BooleanOptionalAction, default=True, help="draw the points on a picture a film")
     parser.add_argument(
         "--refine",
@@ -31,10 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict; prints the path of points.csv."""
+    import numpy as np
+
     from ceph_core.data.imagefile import read_grey
     from ceph_core.data.parallel import in_order, stderr_progress
     from ceph_core.errors import InputError
     from ceph_core.inference import tta
+    from ceph_core.inference.calibration import read_calibration
     from ceph_core.inference.device import device_for
     from ceph_core.inference.filelist import films_named
     from ceph_core.inference.predictor import Predictor
@@ -63,15 +79,49 @@ def run(args: argparse.Namespace) -> int:
 
     predictor = Predictor.load(args.model, device_for(args.device), views)
     reviewer = None if args.refine == "none" else reviewer_of(args.model, predictor.protocol, needed=args.refine is not None)
-    if args.spacing_mm is None:
-        print("no --spacing-mm: columns in mm stay empty", file=sys.stderr)
+    radii = read_calibration(args.model, predictor.protocol.symbols)
+    spacings = _spacings(files, args.spacing_mm)
     # Results appear when all films are done, so that a damaged one found on the way leaves nothing behind.
-    with ResultFolder(args.out, predictor.protocol, args.spacing_mm, args.overlays) as results:
+    with ResultFolder(args.out, predictor.protocol, args.write, args.overlays) as results:
         found = predictor.predict_files(files, stderr_progress("predicting", last=True))
         for path, (film, prediction) in zip(files, found, strict=True):
-            review = reviewer.review(prediction.points_px[None], prediction.confidence[None]) if reviewer else None
-            results.add(path, film, prediction, review, args.refine or "flag")
+            spacing = spacings[path]
+            pixel = None if spacing is None else np.array([spacing])
+            review = reviewer.review(prediction.points_px[None], prediction.confidence[None], pixel) if reviewer else None
+            radius = None if radii is None else radii.radius_mm(prediction.confidence)
+            results.add(path, film, prediction, spacing, radius, review, args.refine or "flag")
     if results.num_flagged:
         print(f"{results.num_flagged} of {len(files) * len(predictor.protocol)} points are to be reviewed: column review", file=sys.stderr)
-    print(args.out / "points.csv")
+    print(results.main_file)
     return 0
+
+
+def _spacings(files: Sequence[Path], given_mm: float | None) -> dict[Path, tuple[float, float] | None]:
+    """(x, y) mm a pixel of each film: its DICOM header's, else the one given; what is not known or to be known is said.
+
+    Raises:
+        InputError: damaged DICOM headers.
+    """
+    from ceph_core.data import dicom
+    from ceph_core.errors import InputError
+
+    found: dict[Path, tuple[float, float] | None] = {}
+    said: Counter[str] = Counter()
+    problems: list[str] = []
+    for path in files:
+        found[path] = None if given_mm is None else (given_mm, given_mm)
+        try:
+            header = dicom.spacing(path)
+        except InputError as error:
+            problems += error.problems
+            continue
+        if header is not None:
+            found[path] = header.mm
+            said[f"{header.tag}{': ' + header.note if header.note else ''}"] += 1
+    if problems:
+        raise InputError(problems)
+    for line, count in said.items():
+        print(f"mm a pixel of {count} films come from the DICOM header, {line}", file=sys.stderr)
+    if unknown := sum(each is None for each in found.values()):
+        print(f"no --spacing-mm: columns in mm, and radii, stay empty for {unknown} of {len(files)} films", file=sys.stderr)
+    return found

@@ -30,6 +30,7 @@ def draw(
     symbols: Sequence[str],
     reference_px: NDArray[np.float64] | None = None,
     suspect_px: NDArray[np.float64] | None = None,
+    radius_px: NDArray[np.float64] | None = None,
 ) -> NDArray[np.uint8]:
     """The film in colour with its points as amber dots with symbols and, where given, the reference as blue crosses joined to them.
 
@@ -39,6 +40,7 @@ def draw(
         symbols: K short names.
         reference_px: (K, 2) original px, NaN where missing.
         suspect_px: (K, 2) original px of points to look at again, NaN for the others: ringed, also where `points_px` has none (any more).
+        radius_px: (K,) original px, drawn as a thin circle around each point.
 
     Returns:
         (H, W, 3) uint8 BGR, `LONG_SIDE` on its long side.
@@ -56,6 +58,9 @@ def draw(
                 cv2.line(picture, point, true, REFERENCE, 1, cv2.LINE_AA)
             cv2.drawMarker(picture, true, DARK, cv2.MARKER_TILTED_CROSS, 14, 4, cv2.LINE_AA)
             cv2.drawMarker(picture, true, REFERENCE, cv2.MARKER_TILTED_CROSS, 13, 2, cv2.LINE_AA)
+    for point, radius in zip(at, () if radius_px is None else radius_px.tolist(), strict=radius_px is not None):
+        if point is not None:
+            cv2.circle(picture, point, max(1, round(radius * scale)), PREDICTED, 1, cv2.LINE_AA)
     marked = [point for point in at if point is not None]
     for point in marked:
         cv2.circle(picture, point, _RADIUS + 1, DARK, -1, cv2.LINE_AA)

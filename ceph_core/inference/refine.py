@@ -23,11 +23,6 @@ from safetensors.numpy import save_file
 from ceph_core.data.films import TrainingData
 from ceph_core.distance_limits import DistanceLimits
 from ceph_core.errors import InputError
-from ceph_core.inference.device import device_for
-from ceph_core.inference.manifest import MANIFEST_FILE, read_manifest
-from ceph_core.inference.member import load_member
-from ceph_core.inference.outputs import member_outputs
-from ceph_core.inference.tta import common_of
 from ceph_core.landmarks import Protocol
 from ceph_core.shape_model import IMPOSSIBLE_Z, MIN_FILMS, ShapeModel, held_out
 
@@ -191,23 +186,6 @@ def write_shape(folder: Path, data: TrainingData, confidence: NDArray[np.floatin
     except ValueError as error:
         return f"no {SHAPE_FILE}: {error}"
     return None
-
-
-def validation_confidence(folder: Path, data: TrainingData) -> NDArray[np.float64] | None:
-    """(M, K) confidence of a model's folder on the validation films: its members' weighted mean; None without such films."""
-    if not data.validation_ids:
-        return None
-    manifest = read_manifest(folder) if (folder / MANIFEST_FILE).is_file() else None
-    entries = manifest.members if manifest else ()
-    members = [(load_member(folder / entry.folder, device_for("auto")), entry.weight) for entry in entries]
-    members = members or [(load_member(folder, device_for("auto")), 1.0)]
-    tta = manifest.tta if manifest else common_of([member.config for member, _ in members])
-    found = []
-    for member, _ in members:
-        films = data.open(max(member.canvas.height, member.canvas.width))
-        rows = films.rows(data.validation_ids)
-        found.append(member_outputs(member, films.images[rows], films.affines[rows], tta=tta).confidence)
-    return np.asarray(np.average(found, axis=0, weights=[weight for _, weight in members]), dtype=np.float64)
 
 
 def reviewer_of(folder: Path, protocol: Protocol, needed: bool) -> Reviewer | None:

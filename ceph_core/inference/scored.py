@@ -12,6 +12,7 @@ from ceph_core.data.fingerprint import dataset_fingerprint, digests
 from ceph_core.data.records import CephDataset, CephRecord
 from ceph_core.data.splits import Splits
 from ceph_core.errors import InputError
+from ceph_core.inference.calibration import Coverage
 from ceph_core.inference.evaluate import Scores
 from ceph_core.inference.manifest import Manifest
 from ceph_core.inference.refine import Review
@@ -69,12 +70,14 @@ def write_scores(
     confidence: NDArray[np.float32],
     rows: Sequence[Scores],
     review: Review | None = None,
+    held: Coverage | None = None,
 ) -> None:
     """A `.csv` with a row a point of the first of `rows`, or a `.json` with the figures of all of them.
 
     Args:
         points_px: (N, K, 2) original px.
         confidence: (N, K).
+        held: what radii were worth; adds its figures to a `.json`.
         review: adds a column of reasons, or the figures of what flagging brings.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +87,8 @@ def write_scores(
         tree: dict[str, object] = {"scores": figures, "by_landmark": landmarks}
         if review is not None:
             tree["review"] = [effect.to_dict() for effect in effect_of(review, points_px, records)]
+        if held is not None:
+            tree["radius"] = vars(held)
         text = json.dumps(_without_nan(tree), indent=1, allow_nan=False)
         path.write_text(text + "\n", encoding="utf-8")
         return

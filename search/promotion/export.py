@@ -2,27 +2,24 @@
 
 import shutil
 import time
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint, digests
 from ceph_core.data.imagefile import read_grey
 from ceph_core.geometry import data_aspect
+from ceph_core.inference.calibration import coverage, read_calibration
 from ceph_core.inference.export import export_onnx
+from ceph_core.inference.held_out import HeldOut, write_doubts
 from ceph_core.inference.manifest import make_manifest, write_manifest
 from ceph_core.inference.member import load_member
 from ceph_core.inference.predictor import Predictor
-from ceph_core.inference.refine import write_shape
 from ceph_core.inference.selection import Selection
 from ceph_core.inference.tta import Tta
 from search.promotion.chosen import Chosen
 from search.promotion.locked_test import LockedTest
 from search.promotion.networks import Say
-from search.records import RunFolder
+from search.records import ENSEMBLE, RunFolder
 
 
 def export(
@@ -31,16 +28,14 @@ def export(
     chosen: Chosen,
     test: LockedTest,
     selection: Selection,
-    judged: Sequence[str],
-    sure: NDArray[np.floating],
+    held_out: HeldOut,
     tta: Tta,
     say: Say,
 ) -> float:
     """Write ensemble/; the largest difference between ONNX and PyTorch, px.
 
     Args:
-        judged: films that decided.
-        sure: (N, K) the ensemble's confidence on them.
+        held_out: the ensemble on the films that decided.
     """
     say("promotion: the ensemble is exported, its ONNX file checked against PyTorch")
     fresh = run.ensemble_dir.with_name(f".{run.ensemble_dir.name}.part")
@@ -50,7 +45,7 @@ def export(
         shutil.copytree(network.folder, fresh / f"member_{number}")
     figures: dict[str, Any] = {
         "validation_mre_mm": selection.score_mm,
-        "validation_films": len(judged),
+        "validation_films": len(held_out.errors_mm),
         "expected_mre_mm": vars(selection.expected),
         "test": {row.name: row.to_dict() for row in test.scores},
         "paired_mm": {
@@ -72,8 +67,12 @@ def export(
         tta=tta,
     )
     write_manifest(fresh, manifest)
-    if missing := write_shape(fresh, data, sure):
+    for missing in write_doubts(fresh, data, held_out):
         say(f"promotion: {missing}")
+    if (radii := read_calibration(fresh, data.dataset.protocol.symbols)) is not None:
+        found = coverage(radii, test.scores[0].errors_mm, test.predictions[ENSEMBLE, "test"][2])
+        figures["radius"] = vars(found)
+        say(f"promotion: on the locked test {found}")
     films = [read_grey(record.image) for record in test.records[:3]]
     difference = export_onnx(Predictor.load(fresh), fresh / "ensemble.onnx", films, lambda line: say(f"promotion: {line}"))
     figures["onnx_difference_px"] = difference

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from ceph_core.data.films import TrainingData
-from ceph_core.inference.selection import greedy_select
+from ceph_core.inference.held_out import HeldOut
+from ceph_core.inference.selection import Selection, combined_points, greedy_select
+from ceph_core.metrics import radial_errors_mm
 from search.policy import Policy
 from search.promotion.chosen import Chosen
 from search.promotion.export import export
@@ -41,8 +43,7 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
     single = pool.entries[pool.best_single()]
     baseline = next((entry for entry in pool.entries if entry.is_baseline and not entry.variant), None)
     test = open_test(data, chosen, selection, single, baseline, pool.tta, call_all, say)
-    sure = np.average([pool.outputs[index].confidence for index in selection.members], axis=0, weights=selection.weights)
-    difference = export(run, data, chosen, test, selection, pool.films, sure, pool.tta, say)
+    difference = export(run, data, chosen, test, selection, _held_out(pool, selection), pool.tta, say)
     judged: dict[tuple[str, str], Answers] = {
         (entry.name, "validation"): (pool.films, outputs.points_px, outputs.confidence)
         for entry, outputs in zip(pool.entries, pool.outputs, strict=True)
@@ -51,6 +52,14 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
         selection, chosen.entries, pool.films, tuple(_confirmed(policy, pool)), chosen.networks, chosen.weights, test.scores, test.paired,
         difference, {**test.predictions, **judged},
     )  # fmt: skip
+
+
+def _held_out(pool: Pool, selection: Selection) -> HeldOut:
+    """The ensemble on the films that it was chosen by."""
+    points = combined_points([pool.candidates[index] for index in selection.picks], selection.combine)
+    sure = np.average([pool.outputs[index].confidence for index in selection.members], axis=0, weights=selection.weights)
+    luck = selection.expected.mre_mm / selection.score_mm
+    return HeldOut(radial_errors_mm(points, pool.reference_px, pool.spacing_mm), sure, luck if math.isfinite(luck) else 1.0)
 
 
 def _confirmed(policy: Policy, pool: Pool) -> Iterator[Confirmed]:

@@ -2,12 +2,17 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from dicom_films import PATIENT, PIXELS
+from dicom_films import write as write_dicom
+from format_writers import aariz, cldetection2024
+from format_writers import films as drawn_films
 
 from ceph_core import commands, models
 from ceph_core.__main__ import main
@@ -15,11 +20,13 @@ from ceph_core.config import Config, apply
 from ceph_core.data.imagefile import read_grey
 from ceph_core.data.parallel import num_threads
 from ceph_core.geometry import Canvas
-from ceph_core.inference import Predictor, make_manifest, make_member, overlay, save_member, tta, write_manifest
+from ceph_core.inference import Predictor, calibration, make_manifest, make_member, overlay, save_member, tta, write_manifest
 from ceph_core.inference import predictor as module
+from ceph_core.inference.calibration import CALIBRATION_FILE, read_calibration
 from ceph_core.inference.export import drawn_film
 from ceph_core.inference.outputs import batch_for
-from ceph_core.landmarks import ISBI19
+from ceph_core.inference.point_files import COLUMNS
+from ceph_core.landmarks import AARIZ29, ISBI19, numbered
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -57,7 +64,7 @@ def test_points_are_written_in_px_and_mm_with_an_overlay_a_film(
     assert said.out.strip() == str(out / "points.csv") and "2/2" in said.err
     assert sorted(file.name for file in out.iterdir()) == ["film 0_overlay.png", "film 1_overlay.png", "points.csv", "points.json"]
     rows = rows_of(out / "points.csv")
-    assert len(rows) == 38 and list(rows[0]) == ["file", "landmark", "name", "x_px", "y_px", "x_mm", "y_mm", "confidence", "review"]
+    assert len(rows) == 38 and tuple(rows[0]) == COLUMNS
     film = cv2.imread(str(films / "film 0.png"), cv2.IMREAD_GRAYSCALE)
     expected = Predictor.load(model).predict(np.asarray(film, dtype=np.uint8)).points_px
     assert np.abs([[float(row["x_px"]), float(row["y_px"])] for row in rows[:19]] - expected).max() < 0.006, "rounded to a hundredth"
@@ -85,7 +92,7 @@ def test_views_are_averaged_where_asked(model: Path, films: Path, tmp_path: Path
 
 def test_without_a_spacing_no_mm_are_made_up(model: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", "--model", str(model), str(films / "*0.png"), "--out", str(tmp_path / "out")]) == 0
-    assert "columns in mm stay empty" in capsys.readouterr().err
+    assert "columns in mm, and radii, stay empty for 1 of 1 films" in capsys.readouterr().err
     rows = rows_of(tmp_path / "out" / "points.csv")
     assert len(rows) == 19 and all(row["x_mm"] == row["y_mm"] == "" for row in rows)
 
@@ -233,3 +240,67 @@ def test_every_command_is_complete() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--help"])
     assert caught.value.code == 0
+
+
+@pytest.fixture
+def calibrated(model: Path, tmp_path: Path) -> Path:
+    """The model with radii."""
+    folder = tmp_path / "calibrated"
+    shutil.copytree(model, folder)
+    random = np.random.default_rng(0)
+    calibration.fit(ISBI19.symbols, random.rayleigh(1.0, (20, 19)), random.uniform(0.2, 1, (20, 19))).save(folder / CALIBRATION_FILE)
+    return folder
+
+
+def test_points_have_radii_where_a_pixel_has_a_size(calibrated: Path, films: Path, tmp_path: Path) -> None:
+    asked = ["predict", "--model", str(calibrated), str(films / "film 0.png"), "--out", str(tmp_path / "out")]
+    assert main([*asked, "--spacing-mm", "0.5", "--write", "csv", "coco", "cldetection"]) == 0
+    rows = rows_of(tmp_path / "out" / "points.csv")
+    expected = read_calibration(calibrated, ISBI19.symbols).radius_mm(np.array([float(row["confidence"]) for row in rows]))
+    assert [float(row["radius_mm"]) for row in rows] == pytest.approx(expected.tolist(), abs=0.02)
+    assert [float(row["radius_px"]) for row in rows] == pytest.approx((expected / 0.5).tolist(), abs=0.04)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "coco.json", "film 0_overlay.png", "orthodontic-landmarks.json", "points.csv",
+    ]  # fmt: skip
+    assert main([*asked, "--no-overlays"]) == 0
+    assert {row["radius_px"] for row in rows_of(tmp_path / "out" / "points.csv")} == {""}, "nobody said what a pixel is"
+
+
+def test_evaluate_says_what_radii_are_worth(
+    calibrated: Path, isbi: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CEPH_CACHE_DIR", str(tmp_path / "cache"))
+    asked = ["evaluate", "--model", str(calibrated), "--data", str(isbi), "--spacing-mm", "2", "--out", str(tmp_path / "scores.json")]
+    assert main(asked) == 0
+    assert "the 90% radius holds " in capsys.readouterr().out
+    told = json.loads((tmp_path / "scores.json").read_text())
+    assert 0 <= told["radius"]["low"] <= told["radius"]["share"] <= told["radius"]["high"] <= 1
+    assert told["radius"]["films"] == 3
+
+
+def test_evaluate_on_other_landmarks_scores_those_in_both(
+    calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CEPH_CACHE_DIR", str(tmp_path / "cache"))
+    aariz(tmp_path / "aariz", drawn_films(AARIZ29, 12))
+    asked = ["evaluate", "--model", str(calibrated), "--data", str(tmp_path / "aariz"), "--out", str(tmp_path / "scores.csv")]
+    assert main(asked) == 0
+    assert "19 landmarks are in both isbi-19 and aariz-29; the others are not scored" in capsys.readouterr().err
+    rows = rows_of(tmp_path / "scores.csv")
+    assert [row["landmark"] for row in rows[:19]] == [AARIZ29.symbols[there] for _, there in ISBI19.shared_with(AARIZ29)]
+    truth = {film.name: film.points for film in drawn_films(AARIZ29, 12)}
+    nasion = next(row for row in rows if row["landmark"] == "N")
+    assert float(nasion["reference_x_px"]) == pytest.approx(truth[nasion["film"]][AARIZ29.symbols.index("N"), 0], abs=0.01)
+    cldetection2024(tmp_path / "numbers", drawn_films(numbered(53), 12))
+    assert main(["evaluate", "--model", str(calibrated), "--data", str(tmp_path / "numbers")]) == 2
+    assert "no point is in both (numbered points are only their own set's)" in capsys.readouterr().err
+
+
+def test_a_dicom_film_brings_its_own_mm(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_dicom(tmp_path / "a.dcm", np.tile(PIXELS, (4, 3)), PixelSpacing=[0.2, 0.1])
+    assert main(["predict", "--model", str(model), str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert "mm a pixel of 1 films come from the DICOM header, PixelSpacing" in capsys.readouterr().err
+    row = rows_of(tmp_path / "out" / "points.csv")[0]
+    assert float(row["x_mm"]) == pytest.approx(0.1 * float(row["x_px"]), abs=0.01)
+    assert float(row["y_mm"]) == pytest.approx(0.2 * float(row["y_px"]), abs=0.01)
+    assert all(PATIENT.encode() not in file.read_bytes() for file in (tmp_path / "out").iterdir())

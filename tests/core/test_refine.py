@@ -19,7 +19,8 @@ from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas
 from ceph_core.inference import make_manifest, make_member, overlay, save_member, write_manifest
 from ceph_core.inference.export import drawn_film
-from ceph_core.inference.refine import SHAPE_FILE, Reviewer, confidence_floor, reviewer_of, validation_confidence, write_shape
+from ceph_core.inference.held_out import validation_answers
+from ceph_core.inference.refine import SHAPE_FILE, Reviewer, confidence_floor, reviewer_of, write_shape
 from ceph_core.inference.refine_effect import effect_of
 from ceph_core.landmarks import ISBI19, Protocol
 
@@ -237,5 +238,5 @@ def test_confidence_comes_from_films_that_judge(tmp_path: Path) -> None:
     data = make(tmp_path / "films", train=6, validation=4)
     config = apply(Config(), {"model.name": "hrnet_w18_small", "data.image_size": 64})
     save_member(tmp_path / "member", config, Canvas(64, 64), models.build(config.model, 3).state_dict(), 3)
-    confidence = validation_confidence(tmp_path / "member", data)
+    confidence = validation_answers(tmp_path / "member", data).confidence
     assert confidence.shape == (4, 3) and ((confidence >= 0) & (confidence <= 1)).all()
