@@ -14,6 +14,7 @@ ROWS = (
         "ceph_core.decoding",
         "ceph_core.codec",
         "ceph_core.metrics",
+        "ceph_core.measurements",
         "ceph_core.losses",
         "ceph_core.models",
         "ceph_core.procrustes",

@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also say how well doubtful points are flagged, and what dropping or moving them does",
     )
+    parser.add_argument(
+        "--measurements", default="built-in", metavar="FILE", help="what is measured and compared: built-in, a YAML file, or none"
+    )
     options.add_tta(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
@@ -44,10 +47,12 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.inference import evaluate, tta
     from ceph_core.inference.calibration import coverage, read_calibration
     from ceph_core.inference.device import device_for
+    from ceph_core.inference.measurement_files import agreement_table, agreements
     from ceph_core.inference.predictor import Predictor
     from ceph_core.inference.refine import reviewer_of
     from ceph_core.inference.refine_effect import effect_of, effect_table
     from ceph_core.inference.scored import chosen, leaks, write_scores
+    from ceph_core.measurements import definitions_named
 
     if args.out and args.out.suffix not in (".csv", ".json"):
         raise InputError(f"--out: {args.out}: the suffix says what is written; allowed are .csv and .json")
@@ -79,8 +84,13 @@ def run(args: argparse.Namespace) -> int:
     held = None if radii is None else coverage(radii.only(shared), scores.errors_mm, np.stack(confidences))
     if held:
         console.print(str(held), highlight=False)
+    definitions = definitions_named(args.measurements)
+    agreed = {}
+    if definitions is not None and not scored.protocol.is_numbered:
+        agreed = agreements(definitions, scored.protocol, np.stack(points), records, scores.name)
+        console.print(agreement_table(agreed))
     if args.out:
-        write_scores(args.out, scored.protocol, records, np.stack(points), np.stack(confidences), rows, review, held)
+        write_scores(args.out, scored.protocol, records, np.stack(points), np.stack(confidences), rows, review, held, agreed)
         print(args.out)
     return 0
 

@@ -5,10 +5,15 @@ import sys
 from collections import Counter, deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ceph_core import options
 
-HELP = "find the landmarks of films; writes points.csv, points.json (or what --write says) and <film>_overlay.png"
+if TYPE_CHECKING:
+    from ceph_core.landmarks import Protocol
+    from ceph_core.measurements import Definitions
+
+HELP = "find the landmarks of films; writes points.csv, points.json (or what --write says), measurements.csv and <film>_overlay.png"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="points that are unsure or that no anatomy allows: name them in a column, leave them out, or put them where the others say; "
         "needs shape.safetensors beside the model (default: flag where it is there)",
     )
+    parser.add_argument(
+        "--measurements",
+        default="built-in",
+        metavar="FILE",
+        help="what is measured into measurements.csv: built-in (SNA, SNB, ANB and more, with norms), a YAML file like it, or none",
+    )
     options.add_tta(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
 
@@ -56,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.inference.predictor import Predictor
     from ceph_core.inference.refine import reviewer_of
     from ceph_core.inference.results import ResultFolder
+    from ceph_core.measurements import definitions_named
 
     problems = []
     if args.spacing_mm is not None and not 0 < args.spacing_mm <= 5:
@@ -64,6 +76,10 @@ def run(args: argparse.Namespace) -> int:
         problems.append(f"--out: {args.out}: is a file; give a folder")
     try:
         views = tta.parse(args.tta)
+    except InputError as error:
+        problems.extend(error.problems)
+    try:
+        definitions = definitions_named(args.measurements)
     except InputError as error:
         problems.extend(error.problems)
     try:
@@ -82,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     radii = read_calibration(args.model, predictor.protocol.symbols)
     spacings = _spacings(files, args.spacing_mm)
     # Results appear when all films are done, so that a damaged one found on the way leaves nothing behind.
-    with ResultFolder(args.out, predictor.protocol, args.write, args.overlays) as results:
+    with ResultFolder(args.out, predictor.protocol, args.write, args.overlays, _measurable(definitions, predictor.protocol)) as results:
         found = predictor.predict_files(files, stderr_progress("predicting", last=True))
         for path, (film, prediction) in zip(files, found, strict=True):
             spacing = spacings[path]
@@ -94,6 +110,14 @@ def run(args: argparse.Namespace) -> int:
         print(f"{results.num_flagged} of {len(files) * len(predictor.protocol)} points are to be reviewed: column review", file=sys.stderr)
     print(results.main_file)
     return 0
+
+
+def _measurable(definitions: "Definitions | None", protocol: "Protocol") -> "Definitions | None":
+    """None where nothing can be measured: points that only have numbers have no anatomy."""
+    if definitions is not None and protocol.is_numbered:
+        print(f"no measurements: the landmarks of {protocol.name} are numbers", file=sys.stderr)
+        return None
+    return definitions
 
 
 def _spacings(files: Sequence[Path], given_mm: float | None) -> dict[Path, tuple[float, float] | None]:

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 from ceph_core.data.parallel import num_threads
 from ceph_core.inference import overlay
+from ceph_core.inference.measurement_files import FILE as MEASUREMENTS
+from ceph_core.inference.measurement_files import write_measurements
 from ceph_core.inference.point_files import WRITERS, FilmPoints
 from ceph_core.inference.predictor import Prediction
 from ceph_core.inference.refine import Action, Review
 from ceph_core.landmarks import Protocol
+from ceph_core.measurements import Definitions
 
 DEFAULT_FILES = ("csv", "json")
 
@@ -30,11 +33,20 @@ class ResultFolder:
         protocol: the landmarks' symbols and names.
         files: what is written of the points, names of `WRITERS`.
         overlays: draw a picture a film, in threads.
+        definitions: of what is measured; None: nothing is.
     """
 
-    def __init__(self, folder: Path, protocol: Protocol, files: Sequence[str] = DEFAULT_FILES, overlays: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        protocol: Protocol,
+        files: Sequence[str] = DEFAULT_FILES,
+        overlays: bool = True,
+        definitions: Definitions | None = None,
+    ) -> None:
         self.folder, self.protocol, self.overlays = folder, protocol, overlays
         self.num_flagged = 0
+        self._definitions = definitions
         self._files = tuple(dict.fromkeys(files))
         self._pool = ThreadPoolExecutor(num_threads())
         self._drawing: deque[Future[None]] = deque()
@@ -99,6 +111,8 @@ class ResultFolder:
                 for file in self._files:
                     name, write = WRITERS[file]
                     write(self._fresh / name, self.protocol, self._films)
+                if self._definitions is not None:
+                    write_measurements(self._fresh / MEASUREMENTS, self.protocol, self._films, self._definitions)
                 self.folder.mkdir(exist_ok=True)
                 for made in sorted(self._fresh.iterdir()):
                     made.replace(self.folder / made.name)

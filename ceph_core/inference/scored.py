@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from ceph_core.inference.manifest import Manifest
 from ceph_core.inference.refine import Review
 from ceph_core.inference.refine_effect import effect_of
 from ceph_core.landmarks import Protocol
+from ceph_core.measurements import Agreement
 
 
 def chosen(dataset: CephDataset, splits: Splits, split: str) -> tuple[CephRecord, ...]:
@@ -71,6 +72,7 @@ def write_scores(
     rows: Sequence[Scores],
     review: Review | None = None,
     held: Coverage | None = None,
+    agreed: Mapping[str, Sequence[Agreement]] | None = None,
 ) -> None:
     """A `.csv` with a row a point of the first of `rows`, or a `.json` with the figures of all of them.
 
@@ -78,6 +80,7 @@ def write_scores(
         points_px: (N, K, 2) original px.
         confidence: (N, K).
         held: what radii were worth; adds its figures to a `.json`.
+        agreed: how measurements agree, by whose; adds its figures to a `.json`.
         review: adds a column of reasons, or the figures of what flagging brings.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,6 +92,8 @@ def write_scores(
             tree["review"] = [effect.to_dict() for effect in effect_of(review, points_px, records)]
         if held is not None:
             tree["radius"] = vars(held)
+        if agreed:
+            tree["measurements"] = {whose: [vars(row) for row in each] for whose, each in agreed.items()}
         text = json.dumps(_without_nan(tree), indent=1, allow_nan=False)
         path.write_text(text + "\n", encoding="utf-8")
         return

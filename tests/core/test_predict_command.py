@@ -62,7 +62,13 @@ def test_points_are_written_in_px_and_mm_with_an_overlay_a_film(
     assert main(["predict", "--model", str(model), str(films), "--out", str(out), "--spacing-mm", "0.5"]) == 0
     said = capsys.readouterr()
     assert said.out.strip() == str(out / "points.csv") and "2/2" in said.err
-    assert sorted(file.name for file in out.iterdir()) == ["film 0_overlay.png", "film 1_overlay.png", "points.csv", "points.json"]
+    assert sorted(file.name for file in out.iterdir()) == [
+        "film 0_overlay.png",
+        "film 1_overlay.png",
+        "measurements.csv",
+        "points.csv",
+        "points.json",
+    ]
     rows = rows_of(out / "points.csv")
     assert len(rows) == 38 and tuple(rows[0]) == COLUMNS
     film = cv2.imread(str(films / "film 0.png"), cv2.IMREAD_GRAYSCALE)
@@ -142,7 +148,7 @@ def test_films_are_decoded_once_and_a_bounded_number_ahead(
         assert film.shape == ((120, 100), (90, 130))[int(files[number - 1].stem.split()[1]) % 2], "answers come in the order asked"
     assert sorted(decoded) == files and max(ahead) <= batch_for(predictor.device) + 2 * num_threads()
     assert main(["predict", "--model", str(model), str(films), "--out", str(tmp_path / "out"), "--no-overlays"]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["points.csv", "points.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["measurements.csv", "points.csv", "points.json"]
     assert json.loads((tmp_path / "out" / "points.json").read_text())["films"][0]["overlay"] is None
 
 
@@ -260,7 +266,7 @@ def test_points_have_radii_where_a_pixel_has_a_size(calibrated: Path, films: Pat
     assert [float(row["radius_mm"]) for row in rows] == pytest.approx(expected.tolist(), abs=0.02)
     assert [float(row["radius_px"]) for row in rows] == pytest.approx((expected / 0.5).tolist(), abs=0.04)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
-        "coco.json", "film 0_overlay.png", "orthodontic-landmarks.json", "points.csv",
+        "coco.json", "film 0_overlay.png", "measurements.csv", "orthodontic-landmarks.json", "points.csv",
     ]  # fmt: skip
     assert main([*asked, "--no-overlays"]) == 0
     assert {row["radius_px"] for row in rows_of(tmp_path / "out" / "points.csv")} == {""}, "nobody said what a pixel is"
@@ -304,3 +310,33 @@ def test_a_dicom_film_brings_its_own_mm(model: Path, tmp_path: Path, capsys: pyt
     assert float(row["x_mm"]) == pytest.approx(0.1 * float(row["x_px"]), abs=0.01)
     assert float(row["y_mm"]) == pytest.approx(0.2 * float(row["y_px"]), abs=0.01)
     assert all(PATIENT.encode() not in file.read_bytes() for file in (tmp_path / "out").iterdir())
+
+
+def test_measurements_are_written_beside_the_points(
+    calibrated: Path, films: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["predict", "--model", str(calibrated), str(films / "film 0.png"), "--out", str(tmp_path / "out"), "--no-overlays"]
+    assert main([*asked, "--spacing-mm", "0.5"]) == 0
+    rows = {row["measurement"]: row for row in rows_of(tmp_path / "out" / "measurements.csv")}
+    assert float(rows["ANB"]["value"]) == pytest.approx(float(rows["SNA"]["value"]) - float(rows["SNB"]["value"]), abs=0.11)
+    assert float(rows["SNA"]["low"]) < float(rows["SNA"]["value"]) < float(rows["SNA"]["high"])
+    assert (rows["IMPA"]["value"], rows["IMPA"]["missing"]) == ("", "LIA")
+    assert (rows["SNA"]["norm_mean"], rows["SNA"]["unit"]) == ("82.0", "deg")
+    (tmp_path / "mine.yaml").write_text("measurements: {chin: {unit: mm, distance: [Pog, Me]}}")
+    assert main([*asked, "--measurements", str(tmp_path / "mine.yaml")]) == 0
+    (row,) = rows_of(tmp_path / "out" / "measurements.csv")
+    assert row["missing"] == "mm a pixel"
+    assert main([*asked, "--measurements", str(tmp_path / "gone.yaml")]) == 2
+    assert "gone.yaml: cannot be read" in capsys.readouterr().err
+
+
+def test_evaluate_says_how_measurements_agree(
+    model: Path, isbi: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CEPH_CACHE_DIR", str(tmp_path / "cache"))
+    asked = ["evaluate", "--model", str(model), "--data", str(isbi), "--spacing-mm", "2", "--out", str(tmp_path / "scores.json")]
+    assert main(asked) == 0
+    assert "limits of agreement" in capsys.readouterr().out
+    told = json.loads((tmp_path / "scores.json").read_text())["measurements"]
+    assert set(told) == {"ensemble (single) against the reference", "reader junior against reader senior"}
+    assert {row["name"] for row in told["reader junior against reader senior"]} >= {"SNA", "ANB", "FHI", "MW"}
