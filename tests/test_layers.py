@@ -83,7 +83,7 @@ OWNERS = {
     "timm": ("ceph_core.models", "ceph_core.training.learner"),
     "plotly": ("search.report",),
     "onnx": ("ceph_core.inference.export",),
-    "onnxruntime": ("ceph_core.inference.export",),
+    "onnxruntime": ("ceph_core.inference.export", "ceph_core.inference.use_onnx"),
 }
 """Packages of others that few modules may know."""
 

@@ -243,7 +243,7 @@ def _spacings(
             by_header[f"{header.tag}{': ' + header.note if header.note else ''}"] += 1
         elif given_mm is not None:
             found[entry.film_id] = (given_mm, given_mm)
-        else:
+        elif entry.film_id in sizes:  # what cannot be read has been told
             unknown.append(entry)
     if unknown:
         shown = ", ".join(entry.film_id for entry in unknown[:3]) + (", …" if len(unknown) > 3 else "")

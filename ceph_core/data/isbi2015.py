@@ -58,11 +58,12 @@ def read(source: SourceConfig, cache_dir: Path) -> CephDataset:
         by_reader = {reader: points[reader][film_id] for reader in READERS if film_id in points.get(reader, {})}
         if not set(needed) <= by_reader.keys():
             continue  # told by _match
+        points_px = np.mean([by_reader[reader] for reader in needed], axis=0)
         entries.append(
             Entry(
                 film_id=film_id,
                 image=image,
-                points=np.mean([by_reader[reader] for reader in needed], axis=0),
+                points=np.nan_to_num(points_px),  # a point that could not be read has been told: the set is refused
                 where=str(base / f"400_{needed[0]}" / f"{film_id}.txt"),
                 spacing_mm=(spacing[film_id],) * 2 if film_id in spacing else None,
                 readers={reader: (str(base / f"400_{reader}" / f"{film_id}.txt"), found) for reader, found in by_reader.items()},

@@ -13,6 +13,7 @@ from ceph_core.inference.export import export_onnx
 from ceph_core.inference.held_out import HeldOut, write_doubts
 from ceph_core.inference.manifest import make_manifest, write_manifest
 from ceph_core.inference.member import load_member
+from ceph_core.inference.model_card import write_card
 from ceph_core.inference.predictor import Predictor
 from ceph_core.inference.selection import Selection
 from ceph_core.inference.tta import Tta
@@ -69,14 +70,18 @@ def export(
     write_manifest(fresh, manifest)
     for missing in write_doubts(fresh, data, held_out):
         say(f"promotion: {missing}")
+    said = ""
     if (radii := read_calibration(fresh, data.dataset.protocol.symbols)) is not None:
         found = coverage(radii, test.scores[0].errors_mm, test.predictions[ENSEMBLE, "test"][2])
         figures["radius"] = vars(found)
-        say(f"promotion: on the locked test {found}")
+        said = f"on the locked test {found}"
+        say(f"promotion: {said}")
     films = [read_grey(record.image) for record in test.records[:3]]
     difference = export_onnx(Predictor.load(fresh), fresh / "ensemble.onnx", films, lambda line: say(f"promotion: {line}"))
     figures["onnx_difference_px"] = difference
-    write_manifest(fresh, manifest.model_copy(update={"figures": figures}))
+    whole = manifest.model_copy(update={"figures": figures})
+    write_manifest(fresh, whole)
+    write_card(fresh, run.path.resolve().name, whole, data, said)
     if run.ensemble_dir.exists():
         aside = run.ensemble_dir.with_name(f".ensemble.{int(time.time())}")
         run.ensemble_dir.rename(aside)

@@ -145,7 +145,7 @@ def too_few(root: Path) -> None:
         (cut_film, [], "error", "films", "007.png", "restore it"),
         (no_image, [], "error", "data", "009.png", "restore the film"),
         (no_points, [], "error", "data", "003.png: film without annotation", "003.txt is needed"),
-        (outside, [], "error", "data", "005.txt: line 8: Me", "correct it"),
+        (outside, [], "error", "data", "005.txt: Me at ", "correct it"),
         (moved_point, [], "warning", "anatomy", "film 012 (train): Go ", "look at TrainingData/012.png"),
         (other_order, [], "warning", "anatomy", "film 030 (test1): ", "another order"),
         (doubles, [], "note", "doubles", "1 films are out of training because a locked film shows the same radiograph: 004 = 030", ""),

@@ -165,7 +165,7 @@ def test_missing_folders(root, tmp_path):
     assert "--data" in _problems(root / "nowhere")[0]
     (tmp_path / "empty").mkdir()
     (problem,) = _problems(tmp_path / "empty")
-    assert "looked for RawImage (isbi2015), train-*.json (phantom)" in problem
+    assert "isbi2015: the challenge's folder RawImage" in problem and "phantom: phantom.json beside drawn films" in problem
     assert any("TrainingData: no such folder" in problem for problem in _problems(tmp_path / "empty", format="isbi2015"))
 
 
