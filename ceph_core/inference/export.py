@@ -9,6 +9,8 @@ import contextlib
 import io
 import json
 import logging
+import shutil
+import tempfile
 import threading
 import time
 import warnings
@@ -22,7 +24,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ceph_core import __version__
-from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas
 from ceph_core.inference.ensemble import coordinate_mean, heatmap_mean, joined, to_original
 from ceph_core.inference.frames import Placement
@@ -109,7 +110,7 @@ def export_onnx(
     The file reads a film once: test-time augmentation stays out of it, and `progress` and the metadata say so.
 
     The file takes `film` (height, width) uint8 and gives `points_px` (K, 2) float32, x then y in the film's pixels, and
-    `confidence` (K,) float32.  Its metadata name the landmarks.
+    `confidence` (K,) float32.  Its metadata name the landmarks.  Weights beyond `MAX_BYTES` lie beside it, in `<name>.data`.
 
     Args:
         predictor: on the CPU.
@@ -121,17 +122,15 @@ def export_onnx(
         The largest difference of a coordinate from the predictor's, original px.
 
     Raises:
-        InputError: the ensemble is too large for one ONNX file.
         RuntimeError: the file's points differ from the predictor's by more than `TOLERANCE_PX`.
     """
     assert predictor.device.type == "cpu", "export from the CPU"
     if progress and predictor.tta.views[1:]:
         progress(f"the file is one pass without the ensemble's test-time augmentation ({predictor.tta}); a predictor averages these views")
     size = sum(value.numel() * value.element_size() for member in predictor.members for value in member.net.state_dict().values())
-    if size > MAX_BYTES:
-        raise InputError(
-            f"{path}: the {len(predictor.members)} members take {size / 1e9:.1f} GB and one ONNX file holds 2 GB; promote fewer members"
-        )
+    is_large = size > MAX_BYTES
+    if is_large and progress:
+        progress(f"the members take {size / 1e9:.1f} GB, one ONNX file holds 2: their weights go into {path.name}.data, kept beside it")
     film = torch.from_numpy(drawn_film(240, 200))
     side = {0: torch.export.Dim("height", min=2), 1: torch.export.Dim("width", min=2)}
     with _told(progress), _quiet():
@@ -142,17 +141,19 @@ def export_onnx(
     assert program is not None
     program.model.metadata_props.update(_metadata(predictor))
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.part")
+    folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))  # the file names its weights' file, so neither is renamed
     try:
-        program.save(str(fresh))
+        fresh = folder / path.name
+        program.save(str(fresh), external_data=is_large)
         difference = verify(fresh, predictor, films or [drawn_film(*size) for size in ((480, 400), (200, 260), (96, 64))])
         if difference > TOLERANCE_PX:
             raise RuntimeError(
                 f"{path}: not written: its points differ from the predictor's by up to {difference:.3f} px; allowed are {TOLERANCE_PX}"
             )
-        fresh.replace(path)
+        for made in sorted(folder.iterdir(), reverse=True):  # the weights before the file that needs them
+            made.replace(path.with_name(made.name))
     finally:
-        fresh.unlink(missing_ok=True)
+        shutil.rmtree(folder)
     return difference
 
 

@@ -104,3 +104,16 @@ def test_a_file_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.
 def test_an_ensemble_of_hrnets_is_exported(tmp_path: Path) -> None:
     members = [member(64, 4, "mse"), member(96, 1, "cross_entropy")]
     assert export.export_onnx(Predictor(members, [1, 1], "heatmap_mean", ISBI19), tmp_path / "e.onnx") < export.TOLERANCE_PX
+
+
+@pytest.mark.slow
+def test_weights_beyond_what_a_file_holds_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is verified from where it is made and finds its weights where it is moved to."""
+    monkeypatch.setattr(export, "MAX_BYTES", 100)
+    predictor = Predictor([member(64, 4, "mse"), member(96, 1, "cross_entropy")], [1, 1], "heatmap_mean", ISBI19)
+    said: list[str] = []
+    assert export.export_onnx(predictor, tmp_path / "ensemble.onnx", progress=said.append) <= export.TOLERANCE_PX
+    assert any("kept beside it" in line for line in said)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["ensemble.onnx", "ensemble.onnx.data"]
+    films = [export.drawn_film(*size) for size in ((240, 200), (90, 130), (64, 48))]
+    assert export.verify(tmp_path / "ensemble.onnx", predictor, films) <= export.TOLERANCE_PX
