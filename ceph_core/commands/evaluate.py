@@ -56,13 +56,14 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out and args.out.suffix not in (".csv", ".json"):
         raise InputError(f"--out: {args.out}: the suffix says what is written; allowed are .csv and .json")
+    definitions = definitions_named(args.measurements)
     predictor = Predictor.load(args.model, device_for(args.device), tta.parse(args.tta))
     reviewer = reviewer_of(args.model, predictor.protocol, needed=True) if args.refine else None
     source = options.source_of(args)
     cache_dir = data.default_cache_dir()
     dataset = data.read(source, cache_dir)
-    splits = TrainingData.of(dataset, source, cache_dir).splits
     shared, scored = _on_shared_points(predictor.protocol, dataset, args.refine)
+    splits = TrainingData.of(dataset, source, cache_dir).splits
     records = chosen(scored, splits, args.split)
     for line in leaks(records, splits, predictor.manifest, dataset, cache_dir):
         print(f"warning: {line}", file=sys.stderr)
@@ -84,7 +85,6 @@ def run(args: argparse.Namespace) -> int:
     held = None if radii is None else coverage(radii.only(shared), scores.errors_mm, np.stack(confidences))
     if held:
         console.print(str(held), highlight=False)
-    definitions = definitions_named(args.measurements)
     agreed = {}
     if definitions is not None and not scored.protocol.is_numbered:
         agreed = agreements(definitions, scored.protocol, np.stack(points), records, scores.name)

@@ -15,13 +15,13 @@ import numpy as np
 
 from ceph_core.config.data import SourceConfig
 from ceph_core.data import dicom
+from ceph_core.data.dicom import MAX_SPACING_MM
 from ceph_core.data.imagefile import SUFFIXES, is_turned, read_size
 from ceph_core.data.parallel import in_order
 from ceph_core.data.records import CephDataset, CephRecord, Points
 from ceph_core.errors import InputError
 from ceph_core.landmarks import Protocol
 
-MAX_SPACING_MM = 5.0
 SPLITS = {
     "train": "train", "training": "train", "val": "validation", "valid": "validation", "validation": "validation",
     "test": "test", "testing": "test", "test1": "test1", "test2": "test2",
@@ -216,9 +216,9 @@ def _sizes(entries: Sequence[Entry], problems: list[str]) -> dict[str, tuple[int
             problems += [f"{problem} (film {entry.film_id} of {entry.where})" for problem in found.problems]
         elif entry.size not in (None, found):
             height, width = entry.size or (0, 0)
-            why = "they were made on the film turned by its EXIF tag" if found == (width, height) else "was the film resized alone?"
+            why = "they were made on the film turned by its EXIF tag" if found == (width, height) else "the film was resized alone"
             problems.append(
-                f"{entry.where}: its points are for {width} x {height} px, but {entry.image} has {found[1]} x {found[0]}; {why} "
+                f"{entry.where}: its points are for {width} x {height} px, but {entry.image} has {found[1]} x {found[0]} ({why}?); "
                 "give the film that the points were made on"
             )
         else:
@@ -236,9 +236,13 @@ def _spacings(
     for entry in entries:
         if entry.spacing_mm is not None:
             found[entry.film_id] = entry.spacing_mm
-        elif entry.film_id in sizes and (header := dicom.spacing(entry.image)) is not None:
-            if any(spacing_problem(entry.where, "", each) for each in header.mm):
-                problems.append(f"{entry.image}: {header.tag}: {header.mm} must be mm a pixel above 0 and up to {MAX_SPACING_MM:g}")
+            continue
+        try:
+            header = dicom.spacing(entry.image) if entry.film_id in sizes else None
+        except InputError as error:
+            problems += error.problems
+            continue
+        if header is not None:
             found[entry.film_id] = header.mm
             by_header[f"{header.tag}{': ' + header.note if header.note else ''}"] += 1
         elif given_mm is not None:

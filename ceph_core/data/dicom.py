@@ -20,6 +20,8 @@ from ceph_core.errors import InputError
 _MARK_AT, _MARK = 128, b"DICM"
 HEAD = _MARK_AT + len(_MARK)
 """Bytes of a file that show whether it is DICOM."""
+MAX_SPACING_MM = 5.0
+"""Larger than any detector's pixel."""
 _SIZE_TAGS = ["Rows", "Columns", "NumberOfFrames"]
 _SPACING_TAGS = ["PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "EstimatedRadiographicMagnificationFactor"]
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -104,7 +106,7 @@ def spacing(path: Path) -> Spacing | None:
     where the header has it, else taken as it is and noted (PS3.3 10.7).
 
     Raises:
-        InputError: damage.
+        InputError: damage, or mm that no pixel has.
     """
     with path.open("rb") as stream:
         if not is_dicom(stream.read(HEAD)):
@@ -114,7 +116,10 @@ def spacing(path: Path) -> Spacing | None:
             header = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_SPACING_TAGS)
             for tag in _SPACING_TAGS[:3]:
                 if given := header.get(tag):
-                    return _spacing(tag, tuple(float(each) for each in given), header)
+                    found = _spacing(tag, tuple(float(each) for each in given), header)
+                    if not all(0 < each <= MAX_SPACING_MM for each in found.mm):
+                        raise InputError(f"{path}: {tag}: {found.mm} must be mm a pixel above 0 and up to {MAX_SPACING_MM:g}; correct it")
+                    return found
     return None
 
 

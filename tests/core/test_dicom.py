@@ -77,6 +77,16 @@ def test_spacing(tmp_path, fields, mm, said):
     assert said in f"{found.tag} {found.note}"
 
 
+def test_a_spacing_that_no_pixel_has_is_told_for_every_film(tmp_path):
+    for number in range(2):
+        write(tmp_path / f"{number}.dcm", PixelSpacing=[0.1, 0.0])
+    (tmp_path / "points.csv").write_text("image,S_x,S_y\n0.dcm,1,2\n1.dcm,1,2\n")
+    with pytest.raises(InputError) as caught:
+        data.read(SourceConfig(root=tmp_path), tmp_path / "cache")
+    told = [problem for problem in caught.value.problems if "PixelSpacing: (0.0, 0.1) must be mm a pixel above 0" in problem]
+    assert len(told) == len(caught.value.problems) == 2
+
+
 def test_no_spacing(tmp_path):
     assert dicom.spacing(write(tmp_path / "a.dcm")) is None
 
