@@ -8,17 +8,21 @@ import pandas as pd
 from ceph_core.data.films import TrainingData
 from ceph_core.metrics import mean_shape_mm
 from search.promotion import Outcome
-from search.records import MEAN_SHAPE, READER_PREFIX, REFERENCE, RunFolder, write_splits
+from search.records import MEAN_SHAPE, READER_PREFIX, REFERENCE, SPLIT_COLUMNS, RunFolder, write_splits
 
 
 def write_split_table(run: RunFolder, data: TrainingData) -> None:
-    """splits.csv: each film's split, fold, group, spacing and file."""
+    """splits.csv: each film's split, fold, group, spacing, file, device and difficulty."""
     records = data.dataset.by_id()
     rows = [
-        (row.film_id, row.split, row.fold, row.group, *records[row.film_id].spacing_mm, str(records[row.film_id].image))
+        (
+            row.film_id, row.split, row.fold, row.group, *film.spacing_mm, str(film.image), film.device or "",
+            np.nan if film.difficulty is None else film.difficulty,
+        )
         for row in data.splits.rows
-    ]
-    write_splits(run, pd.DataFrame(rows, columns=["film", "split", "fold", "group", "spacing_x_mm", "spacing_y_mm", "image"]))
+        for film in [records[row.film_id]]
+    ]  # fmt: skip
+    write_splits(run, pd.DataFrame(rows, columns=list(SPLIT_COLUMNS)))
 
 
 def prediction_table(data: TrainingData, outcome: Outcome) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from search.promotion.chosen import Chosen
 from search.promotion.networks import Entry, Network, Say
 from search.promotion.outcome import Answers
 from search.promotion.pool import CallAll, answers, candidate_of, records_of
-from search.records import BASELINE, BEST_SINGLE, ENSEMBLE
+from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEMBER_PREFIX
 from search.verdict import paired_differences
 
 
@@ -55,6 +55,8 @@ def open_test(
         predictions[name, "test"] = _together(data, entry.networks, found, "coordinate_mean")
     records = records_of(data, data.test_ids)
     scores = {name: score(points, records, name) for (name, _), (_, points, _) in predictions.items()}
+    for entry in chosen.entries:
+        predictions[MEMBER_PREFIX + entry.name, "test"] = _together(data, entry.networks, found, "coordinate_mean")
     paired = paired_differences({name: row.errors_mm for name, row in scores.items()})
     rows = (*scores.values(), mean_shape(records_of(data, data.train_ids), records), *readers(records))
     return LockedTest(tuple(records), rows, paired, predictions)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.held_out import HeldOut
@@ -17,7 +18,7 @@ from search.promotion.locked_test import open_test
 from search.promotion.networks import Say
 from search.promotion.outcome import Answers, Confirmed, Outcome
 from search.promotion.pool import CallAll, Pool
-from search.records import RunFolder
+from search.records import ENSEMBLE, RunFolder
 
 
 def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJobs, call_all: CallAll, say: Say) -> Outcome:
@@ -43,8 +44,9 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
     single = pool.entries[pool.best_single()]
     baseline = next((entry for entry in pool.entries if entry.is_baseline and not entry.variant), None)
     test = open_test(data, chosen, selection, single, baseline, pool.tta, call_all, say)
-    difference = export(run, data, chosen, test, selection, _held_out(pool, selection), pool.tta, say)
-    judged: dict[tuple[str, str], Answers] = {
+    points, held_out = _held_out(pool, selection)
+    difference = export(run, data, chosen, test, selection, held_out, pool.tta, say)
+    judged: dict[tuple[str, str], Answers] = {(ENSEMBLE, "validation"): (pool.films, points, held_out.confidence)} | {
         (entry.name, "validation"): (pool.films, outputs.points_px, outputs.confidence)
         for entry, outputs in zip(pool.entries, pool.outputs, strict=True)
     }
@@ -54,12 +56,13 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
     )  # fmt: skip
 
 
-def _held_out(pool: Pool, selection: Selection) -> HeldOut:
-    """The ensemble on the films that it was chosen by."""
+def _held_out(pool: Pool, selection: Selection) -> tuple[NDArray[np.float64], HeldOut]:
+    """The ensemble's points, original px, on the films that it was chosen by, and what they are off by."""
     points = combined_points([pool.candidates[index] for index in selection.picks], selection.combine)
     sure = np.average([pool.outputs[index].confidence for index in selection.members], axis=0, weights=selection.weights)
     luck = selection.expected.mre_mm / selection.score_mm
-    return HeldOut(radial_errors_mm(points, pool.reference_px, pool.spacing_mm), sure, luck if math.isfinite(luck) else 1.0)
+    errors = radial_errors_mm(points, pool.reference_px, pool.spacing_mm)
+    return points, HeldOut(errors, sure, luck if math.isfinite(luck) else 1.0)
 
 
 def _confirmed(policy: Policy, pool: Pool) -> Iterator[Confirmed]:

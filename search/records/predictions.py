@@ -12,6 +12,7 @@ BASELINE = "baseline"
 MEAN_SHAPE = "mean shape"
 REFERENCE = "reference"
 READER_PREFIX = "reader:"
+MEMBER_PREFIX = "member:"
 
 PREDICTION_COLUMNS = {
     "model": "str", "role": "str", "fold": "int64", "film": "str", "landmark": "str",
@@ -19,7 +20,10 @@ PREDICTION_COLUMNS = {
 }  # fmt: skip
 SPLIT_COLUMNS = {
     "film": "str", "split": "str", "fold": "int64", "group": "str", "spacing_x_mm": "float64", "spacing_y_mm": "float64", "image": "str",
+    "device": "str", "difficulty": "float64",
 }  # fmt: skip
+_LATER: dict[str, str | float] = {"device": "", "difficulty": float("nan")}
+"""Columns that older runs lack, and what they then hold."""
 
 
 def write_predictions(run: RunFolder, predictions: pd.DataFrame) -> None:
@@ -52,8 +56,10 @@ def write_splits(run: RunFolder, splits: pd.DataFrame) -> None:
 
     Args:
         run: the run's folder.
-        splits: film, split, fold (-1: none), group, spacing_x_mm and spacing_y_mm (mm per original pixel), image (absolute path).
+        splits: film, split, fold (-1: none), group, spacing_x_mm and spacing_y_mm (mm per original pixel), image (absolute path);
+            device (empty: not known) and difficulty (NaN: not known) may be left out.
     """
+    splits = splits.assign(**{name: value for name, value in _LATER.items() if name not in splits})
     missing = SPLIT_COLUMNS.keys() - set(splits.columns)
     assert not missing, f"splits lack {sorted(missing)}"
     with atomic(run.splits_path) as temporary:
@@ -69,7 +75,8 @@ def read_splits(run: RunFolder) -> pd.DataFrame:
     if not run.splits_path.exists():
         return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in SPLIT_COLUMNS.items()})
     text = {name: str for name, kind in SPLIT_COLUMNS.items() if kind == "str"}
-    splits = pd.read_csv(run.splits_path, dtype=text, keep_default_na=False)
+    splits = pd.read_csv(run.splits_path, dtype=text, keep_default_na=False, na_values={"difficulty": [""]})
+    splits = splits.assign(**{name: value for name, value in _LATER.items() if name not in splits})
     missing = SPLIT_COLUMNS.keys() - set(splits.columns)
     if missing:
         raise InputError(f"{run.splits_path}: columns {', '.join(sorted(missing))} are missing; allowed are {', '.join(SPLIT_COLUMNS)}")
