@@ -17,6 +17,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.visualization import plot_parallel_coordinate
 
 from search.history import Point, Trial
 from search.space.knobs import Knob
@@ -138,6 +139,25 @@ def importances(trials: Sequence[Trial], knobs: Sequence[Knob]) -> Importances:
         top = max(_TOP_SHARE, min(0.5, _TOP_TRIALS / len(ranked)))
         shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=top), params=present)
     return Importances(dict(sorted(shares.items(), key=lambda item: -item[1])))
+
+
+def parallel_coordinates(trials: Sequence[Trial], knobs: Sequence[Knob]) -> dict[str, Any] | str:
+    """Optuna's own plot, as Plotly.js data and layout: a line a trial through the values of its knobs; or why there is none.
+
+    A stopped trial stands with its last validation MRE.  Knobs that some trials lack are left out: a line must cross every axis.
+    """
+    valued = [(trial, trial.outcome.value_mm) for trial in trials if trial.outcome is not None and trial.outcome.value_mm is not None]
+    common = [knob for knob in knobs if all(knob.key in trial.values for trial, _ in valued)]
+    if len(valued) < 2 or not common:
+        found = f"{len(valued)} and {len(common)}"
+        return f"parallel coordinates need two trials with a value and a knob that all have; this search has {found}"
+    with quiet_optuna():
+        study = optuna.create_study()
+        for trial, value_mm in valued:
+            own = {knob.key: distribution(knob) for knob in common}
+            study.add_trial(create_trial(value=value_mm, params={key: trial.values[key] for key in own}, distributions=own))
+        figure: dict[str, Any] = plot_parallel_coordinate(study, target_name="MRE, mm").to_plotly_json()
+    return figure
 
 
 def _rank(trial: Trial) -> tuple[float, float]:

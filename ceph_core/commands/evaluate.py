@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from ceph_core.inference import evaluate, tta
     from ceph_core.inference.calibration import coverage, read_calibration
     from ceph_core.inference.device import device_for
-    from ceph_core.inference.measurement_files import agreement_table, agreements
+    from ceph_core.inference.measurement_files import agreement_table, film_agreements
     from ceph_core.inference.predictor import Predictor
     from ceph_core.inference.refine import reviewer_of
     from ceph_core.inference.refine_effect import effect_of, effect_table
@@ -80,14 +80,14 @@ def run(args: argparse.Namespace) -> int:
     spacing = np.array([record.spacing_mm for record in records])
     review = reviewer.review(np.stack(points), np.stack(confidences), spacing) if reviewer else None
     if review:
-        console.print(effect_table(effect_of(review, np.stack(points), records)))
+        console.print(effect_table(effect_of(review, np.stack(points), *evaluate.reference_of(records))))
     radii = read_calibration(args.model, predictor.protocol.symbols)
     held = None if radii is None else coverage(radii.only(shared), scores.errors_mm, np.stack(confidences))
     if held:
         console.print(str(held), highlight=False)
     agreed = {}
     if definitions is not None and not scored.protocol.is_numbered:
-        agreed = agreements(definitions, scored.protocol, np.stack(points), records, scores.name)
+        agreed = film_agreements(definitions, scored.protocol, np.stack(points), records, scores.name)
         console.print(agreement_table(agreed))
     if args.out:
         write_scores(args.out, scored.protocol, records, np.stack(points), np.stack(confidences), rows, review, held, agreed)

@@ -51,7 +51,7 @@ def scores_of(name: str, errors_mm: NDArray[np.float64]) -> Scores:
 
 def score(points_px: Points, records: Sequence[CephRecord], name: str = "model") -> Scores:
     """Scores of (N, K, 2) predicted points, original px, against the films' reference."""
-    return scores_of(name, radial_errors_mm(points_px, _reference(records), _spacing(records)))
+    return scores_of(name, radial_errors_mm(points_px, *reference_of(records)))
 
 
 def mean_shape(training: Sequence[CephRecord], records: Sequence[CephRecord]) -> Scores:
@@ -128,6 +128,11 @@ def _between(name: str, points: Points, truth: Points, records: Sequence[CephRec
     """Errors where both sides marked a point."""
     both = np.where(np.isnan(points), np.nan, truth)
     return scores_of(name, radial_errors_mm(points, both, _spacing(records)))
+
+
+def reference_of(records: Sequence[CephRecord]) -> tuple[Points, NDArray[np.float64]]:
+    """(N, K, 2) reference points, original px, and (N, 2) mm per px."""
+    return _reference(records), _spacing(records)
 
 
 def _reference(records: Sequence[CephRecord]) -> Points:

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from ceph_core.data.records import CephRecord
+from ceph_core.inference.evaluate import reference_of
 from ceph_core.inference.point_files import FilmPoints
 from ceph_core.landmarks import Protocol
-from ceph_core.measurements import Agreement, Definitions, agreement, measure
+from ceph_core.measurements import Agreement, Definitions, agreements, measure
 
 FILE = "measurements.csv"
 COLUMNS = ("file", "measurement", "name", "value", "unit", "low", "high", "norm_mean", "norm_sd", "class", "missing")
@@ -49,24 +50,15 @@ def write_measurements(path: Path, protocol: Protocol, films: Sequence[FilmPoint
                 )
 
 
-def agreements(
+def film_agreements(
     definitions: Definitions, protocol: Protocol, points_px: NDArray[np.float64], records: Sequence[CephRecord], name: str
 ) -> dict[str, list[Agreement]]:
-    """How the model's measurements agree with the reference's, and two readers' with each other, by whose."""
-    spacing = np.array([record.spacing_mm for record in records])
-
-    reference = measure(definitions, protocol, np.stack([record.landmarks_px for record in records]), spacing)
-    found = {f"{name} against the reference": agreement(measure(definitions, protocol, points_px, spacing), reference)}
+    """`agreements` of a model's points on films, beside the readers that the films have."""
     readers = sorted({reader for record in records for reader in record.annotators})
     unmarked = np.full(points_px.shape[1:], np.nan)
-    by_reader = {
-        reader: measure(definitions, protocol, np.stack([record.annotators.get(reader, unmarked) for record in records]), spacing)
-        for reader in readers
-    }
-    for place, one in enumerate(readers):
-        for other in readers[place + 1 :]:
-            found[f"reader {one} against reader {other}"] = agreement(by_reader[one], by_reader[other])
-    return found
+    by_reader = {reader: np.stack([record.annotators.get(reader, unmarked) for record in records]) for reader in readers}
+    reference, spacing = reference_of(records)
+    return agreements(definitions, protocol, spacing, reference, {name: points_px}, by_reader)
 
 
 def agreement_table(found: dict[str, list[Agreement]]) -> Table:

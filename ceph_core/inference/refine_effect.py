@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
 
-from ceph_core.data.records import CephRecord
 from ceph_core.inference.refine import REASONS, Review
 from ceph_core.metrics import radial_errors_mm
 
@@ -52,18 +51,19 @@ class Effect:
         return asdict(self)
 
 
-def effect_of(review: Review, points_px: NDArray[np.float64], records: Sequence[CephRecord]) -> list[Effect]:
+def effect_of(
+    review: Review, points_px: NDArray[np.float64], reference_px: NDArray[np.float64], spacing_mm: NDArray[np.float64]
+) -> list[Effect]:
     """One entry a reason and one for any of them.
 
     Args:
         review: of N films.
         points_px: (N, K, 2) original px, as predicted.
-        records: the films.
+        reference_px: (N, K, 2), NaN where missing.
+        spacing_mm: (N, 2).
     """
-    reference = np.stack([record.landmarks_px for record in records])
-    spacing = np.array([record.spacing_mm for record in records], dtype=np.float64)
-    errors = radial_errors_mm(points_px, reference, spacing)
-    moved = radial_errors_mm(np.where(np.isnan(review.expected_px), points_px, review.expected_px), reference, spacing)
+    errors = radial_errors_mm(points_px, reference_px, spacing_mm)
+    moved = radial_errors_mm(np.where(np.isnan(review.expected_px), points_px, review.expected_px), reference_px, spacing_mm)
     known = ~np.isnan(errors)
     errors, moved = errors[known], moved[known]
     rows = {name: review.flags[..., number] for number, name in enumerate(REASONS)} | {"any": review.flagged}

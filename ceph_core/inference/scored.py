@@ -13,7 +13,7 @@ from ceph_core.data.records import CephDataset, CephRecord
 from ceph_core.data.splits import Splits
 from ceph_core.errors import InputError
 from ceph_core.inference.calibration import Coverage
-from ceph_core.inference.evaluate import Scores
+from ceph_core.inference.evaluate import Scores, reference_of
 from ceph_core.inference.manifest import Manifest
 from ceph_core.inference.refine import Review
 from ceph_core.inference.refine_effect import effect_of
@@ -89,7 +89,7 @@ def write_scores(
         landmarks = {symbol: figure.to_dict() for symbol, figure in zip(protocol.symbols, rows[0].by_landmark, strict=True)}
         tree: dict[str, object] = {"scores": figures, "by_landmark": landmarks}
         if review is not None:
-            tree["review"] = [effect.to_dict() for effect in effect_of(review, points_px, records)]
+            tree["review"] = [effect.to_dict() for effect in effect_of(review, points_px, *reference_of(records))]
         if held is not None:
             tree["radius"] = vars(held)
         if agreed:

@@ -1,10 +1,17 @@
 """How far two ways to mark the same films agree on what is measured (Bland & Altman, Lancet 1986)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ceph_core.measurements.values import Measured
+from ceph_core.landmarks import Protocol
+from ceph_core.measurements.definitions import Definitions
+from ceph_core.measurements.values import Measured, measure
+
+Array = NDArray[np.float64]
 
 ACCEPTABLE = 2.0
 """Degrees or mm within which a measurement counts as the same."""
@@ -28,6 +35,33 @@ class Agreement:
     high: float
     same_class: float
     acceptable: float
+
+
+def agreements(
+    definitions: Definitions,
+    protocol: Protocol,
+    spacing_mm: Array,
+    reference_px: Array,
+    models: Mapping[str, Array],
+    readers: Mapping[str, Array],
+) -> dict[str, list[Agreement]]:
+    """How models' measurements agree with the reference's, and each two readers' with each other, by whose.
+
+    Args:
+        spacing_mm: (N, 2) mm per original px.
+        reference_px: (N, K, 2), NaN where missing.
+        models, readers: points like the reference's, by name.
+    """
+
+    def measured(points_px: Array) -> Measured:
+        return measure(definitions, protocol, points_px, spacing_mm)
+
+    reference = measured(reference_px)
+    found = {f"{name} against the reference": agreement(measured(points), reference) for name, points in models.items()}
+    by_reader = {name: measured(points) for name, points in readers.items()}
+    for one, other in combinations(by_reader, 2):
+        found[f"reader {one} against reader {other}"] = agreement(by_reader[one], by_reader[other])
+    return found
 
 
 def agreement(one: Measured, other: Measured) -> list[Agreement]:

@@ -23,7 +23,8 @@ from search.records.run import Run, TrialHistory, histories, history, load
 from search.records.tables import PARAM_PREFIX, Tables, write_tables
 
 __all__ = [
-    "BASELINE", "BEST_SINGLE", "ENSEMBLE", "MEAN_SHAPE", "MEMBER_PREFIX", "PARAM_PREFIX", "READER_PREFIX", "REFERENCE", "SPLIT_COLUMNS", "Event", "Journal", "Ledger", "Run",
-    "RunFolder", "Tables", "TrialHistory", "atomic", "create", "find_runs", "histories", "history", "load", "open_for_resume",
-    "past_trials", "read_earlier", "read_events", "refuse_if_in_use", "write_earlier", "write_predictions", "write_splits", "write_tables",
+    "BASELINE", "BEST_SINGLE", "ENSEMBLE", "MEAN_SHAPE", "MEMBER_PREFIX", "PARAM_PREFIX", "READER_PREFIX", "REFERENCE", "SPLIT_COLUMNS",
+    "Event", "Journal", "Ledger", "Run", "RunFolder", "Tables", "TrialHistory", "atomic", "create", "find_runs", "histories", "history",
+    "load", "open_for_resume", "past_trials", "read_earlier", "read_events", "refuse_if_in_use", "write_earlier", "write_predictions",
+    "write_splits", "write_tables",
 ]  # fmt: skip

@@ -19,11 +19,15 @@ from ceph_core.metrics import tier
 from search import records
 from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, Run
 from search.report import figures, tables
+from search.report.bullseye import targets
 from search.report.comparison import Comparison, compare
 from search.report.confirmation import confirmation
+from search.report.doubts import doubts
 from search.report.films import ReadFilm, worst_films
+from search.report.groups import groups
 from search.report.health import trial_health
-from search.report.importance import Measure, knob_importances
+from search.report.importance import Measure, knob_importances, parallel
+from search.report.measured import measured
 from search.study import importances as ped_anova
 from search.verdict import verdict
 
@@ -53,9 +57,13 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
     compared = compare(run)
     comparison = compared if isinstance(compared, Comparison) else None
     has_ensemble = comparison is not None and ENSEMBLE in comparison.rows
-    plots: dict[str, figures.Figure | str] = {"curves": figures.learning_curves(run)}
+    final = comparison if has_ensemble else None
+    told = None if final is None else doubts(run, final)
+    plots: dict[str, figures.Figure | str] = {"curves": figures.learning_curves(run), "parallel": parallel(run)}
     if comparison is not None:
         plots["success"] = figures.success_curve(comparison)
+    if told is not None and told.by_level:
+        plots["reliability"] = figures.reliability(told.by_level)
     shares, reason = knob_importances(run, measure)
     plots["importance"] = figures.importance_bars(shares) if shares else reason
     slices = figures.slices(run)
@@ -72,12 +80,19 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
         slices=list(slices),
         why={name: plot for name, plot in (*plots.items(), *_slice_plots(slices)) if isinstance(plot, str)},
         figures={name: _embed(plot) for name, plot in (*plots.items(), *_slice_plots(slices)) if not isinstance(plot, str)},
-        landmarks=tables.landmark_rows(comparison) if comparison is not None and has_ensemble else [],
-        films=worst_films(run, comparison, read_film) if comparison is not None and has_ensemble else [],
-        tiers=tables.tiers(comparison if has_ensemble else None),
+        yardsticks=tables.yardsticks(run),
+        radii=tables.SDR_RADII_MM,
+        success=tables.success_rates(comparison) if comparison is not None else {},
+        landmarks=[] if final is None else tables.landmark_rows(final),
+        targets=[] if final is None else targets(final),
+        groups=[] if final is None else groups(run, final),
+        doubts=told,
+        measured=None if final is None else measured(final),
+        films=[] if final is None else worst_films(run, final, read_film),
+        tiers=tables.tiers(final),
         failed=run.trials[run.trials["status"] == "failed"].to_dict("records"),
         retried=run.trials[run.trials["retries"] != ""].to_dict("records"),
-        verdict=verdict(comparison.paired) if comparison is not None and has_ensemble else "",
+        verdict="" if final is None else verdict(final.paired),
         confirmation=confirmation(run, {name: row.summary.mre_mm for name, row in comparison.rows.items()} if comparison else {}),
         promotion=_shown(run.promotion),
         command=tables.command(run),
@@ -91,9 +106,11 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
 
 @lru_cache
 def _page() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"duration": duration, "number": tables.number, "signed": tables.signed, "tier": tier}
-    return environment.from_string(_asset("page.html.j2"))
+    return environment.get_template("page.html.j2")
 
 
 def _asset(name: str) -> str:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from ceph_core import metrics
 from ceph_core.metrics import Errors, Paired, Summary
-from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, READER_PREFIX, REFERENCE, Run
+from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, MEMBER_PREFIX, READER_PREFIX, REFERENCE, Run
 from search.verdict import paired_differences
 
 Points = NDArray[np.float64]
 
-_ORDER = (ENSEMBLE, BEST_SINGLE, BASELINE, MEAN_SHAPE)
+_ORDER = (ENSEMBLE, BEST_SINGLE, BASELINE, MEMBER_PREFIX, MEAN_SHAPE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +36,7 @@ class Comparison:
         films: N film ids.
         landmarks: K symbols.
         points: by model, (N, K, 2) original pixels, NaN where missing; the reference among them.
+        spacing_mm: (N, 2) mm per original pixel.
         rows: by name, in the order of the table.
         paired: differences; negative: the first is better.  See `search.verdict`.
         notes: what could not be computed, and how human rows are to be read.
@@ -44,6 +45,7 @@ class Comparison:
     films: tuple[str, ...]
     landmarks: tuple[str, ...]
     points: dict[str, Points]
+    spacing_mm: Points
     rows: dict[str, Scored]
     paired: dict[str, Paired]
     notes: tuple[str, ...]
@@ -54,10 +56,37 @@ class Comparison:
         return self.points[REFERENCE]
 
 
-def compare(run: Run) -> Comparison | str:
-    """The comparison on test films, or why there is none."""
-    test = run.predictions[run.predictions["role"] == "test"]
-    reference = test[test["model"] == REFERENCE]
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Points that models, the reference and readers set on the films of one role.
+
+    Attributes:
+        films: N ids.
+        landmarks: K symbols.
+        points: by model, (N, K, 2) original pixels, NaN where missing; the reference among them.
+        spacing_mm: (N, 2) mm per original pixel.
+    """
+
+    films: tuple[str, ...]
+    landmarks: tuple[str, ...]
+    points: dict[str, Points]
+    spacing_mm: Points
+
+    def errors_mm(self, model: str) -> Errors:
+        """(N, K) of a model, NaN where the reference is missing; a reader who left a landmark out did not err on it.
+
+        Raises:
+            ValueError: a model left a landmark out: it has failed, and the metric says so.
+        """
+        points, truth = self.points[model], self.points[REFERENCE]
+        seen = np.where(np.isnan(points), np.nan, truth) if model.startswith(READER_PREFIX) else truth
+        return metrics.radial_errors_mm(points, seen, self.spacing_mm)
+
+
+def points_of(run: Run, role: str) -> Placed | str:
+    """Those on validation or test films, or why there are none."""
+    given = run.predictions[run.predictions["role"] == role]
+    reference = given[given["model"] == REFERENCE]
     if reference.empty:
         return "the locked test has not been opened yet: promotion opens it once, at the end of a run"
     films = tuple(dict.fromkeys(reference["film"]))
@@ -67,23 +96,28 @@ def compare(run: Run) -> Comparison | str:
     )
     if np.isnan(spacing).any():
         unknown = int(np.isnan(spacing).any(axis=1).sum())
-        return f"splits.csv gives no spacing for {unknown} of {len(films)} test films, so nothing can be said in mm"
-
+        return f"splits.csv gives no spacing for {unknown} of {len(films)} {role} films, so nothing can be said in mm"
     grid = pd.MultiIndex.from_product([films, landmarks])
-    points = {str(model): _on(grid, rows, len(films)) for model, rows in test.groupby("model", sort=False)}
-    truth = points[REFERENCE]
+    points = {str(model): _on(grid, rows, len(films)) for model, rows in given.groupby("model", sort=False)}
+    return Placed(films, landmarks, points, spacing)
+
+
+def compare(run: Run) -> Comparison | str:
+    """The comparison on test films, or why there is none."""
+    placed = points_of(run, "test")
+    if isinstance(placed, str):
+        return placed
+    films, landmarks, points, spacing = placed.films, placed.landmarks, placed.points, placed.spacing_mm
     rows: dict[str, Scored] = {}
     notes: list[str] = []
     for model in sorted(points.keys() - {REFERENCE}, key=_place):
         try:
-            # A reader who left a landmark out did not err on it; a model that did has failed, and the metric says so.
-            seen = np.where(np.isnan(points[model]), np.nan, truth) if model.startswith(READER_PREFIX) else truth
-            rows[model] = _score(model, metrics.radial_errors_mm(points[model], seen, spacing))
+            rows[model] = _score(model, placed.errors_mm(model))
         except ValueError as error:
             notes.append(f"{model}: not scored: {error}")
     _add_readers_apart(points, spacing, rows, notes)
     paired = paired_differences({name: row.errors_mm for name, row in rows.items()})
-    return Comparison(films, landmarks, points, rows, paired, tuple(notes))
+    return Comparison(films, landmarks, points, spacing, rows, paired, tuple(notes))
 
 
 def _on(grid: pd.MultiIndex, rows: pd.DataFrame, num_films: int) -> Points:
@@ -92,7 +126,9 @@ def _on(grid: pd.MultiIndex, rows: pd.DataFrame, num_films: int) -> Points:
 
 
 def _place(model: str) -> tuple[int, str]:
-    return (_ORDER.index(model) if model in _ORDER else len(_ORDER) + model.startswith(READER_PREFIX), model)
+    if model.startswith(MEMBER_PREFIX):
+        return _ORDER.index(MEMBER_PREFIX), model
+    return _ORDER.index(model) if model in _ORDER else len(_ORDER) + model.startswith(READER_PREFIX), model
 
 
 def _score(name: str, errors_mm: Errors) -> Scored:

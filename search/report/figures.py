@@ -5,9 +5,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from ceph_core.inference.calibration import Coverage
+from ceph_core.metrics import Errors, bootstrap_interval
 from ceph_core.training.health import GUIDE_MRE_MM
-from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, PARAM_PREFIX, READER_PREFIX, Run
+from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, MEMBER_PREFIX, PARAM_PREFIX, READER_PREFIX, Run
 from search.report.comparison import Comparison
 
 Figure = dict[str, Any]
@@ -19,14 +22,18 @@ _MAX_RUNG_LINES = 8
 
 
 def success_curve(comparison: Comparison) -> Figure:
-    """Share of landmarks within r mm, for r up to 6 mm."""
+    """Share of landmarks within r mm, for r up to 6 mm; ensemble and baseline with the 95 % band that drawing films again gives."""
     style = {ENSEMBLE: (BLUE, "solid"), BEST_SINGLE: (ORANGE, "dash"), BASELINE: (VERMILLION, "dot"), MEAN_SHAPE: (GREY, "dashdot")}
     radii = np.arange(0, 6.01, 0.1)
     lines = []
     for name, row in comparison.rows.items():
+        if name.startswith(MEMBER_PREFIX):
+            continue
         colour, dash = style.get(name, (GREEN if name.startswith(READER_PREFIX) else PURPLE, "longdash"))
         errors = row.errors_mm[~np.isnan(row.errors_mm)]
         share = [float((errors <= radius + 1e-9).mean() * 100) for radius in radii]
+        if name in (ENSEMBLE, BASELINE):
+            lines.append(_band(radii, [sdr_interval(row.errors_mm, radius) for radius in radii], colour))
         lines.append({
             "type": "scatter", "mode": "lines", "name": name, "x": radii.round(1).tolist(), "y": share,
             "line": {"color": colour, "dash": dash, "width": 3 if name == ENSEMBLE else 1.8},
@@ -42,6 +49,43 @@ def success_curve(comparison: Comparison) -> Figure:
             "height": 380,
         },
     }
+
+
+def sdr_interval(errors_mm: Errors, radius_mm: float) -> tuple[float, float]:
+    """95 % interval of the share (percent) of landmarks within a radius, films drawn again."""
+    within = np.where(np.isnan(errors_mm), np.nan, errors_mm <= radius_mm + 1e-9)
+    low, high = bootstrap_interval(100 * within)
+    return low, high
+
+
+def reliability(by_level: Sequence[Coverage]) -> Figure:
+    """Share of the test's points that radii hold, over the share they should hold."""
+    should = [100 * each.level for each in by_level]
+    holds = [100 * each.share for each in by_level]
+    return {
+        "data": [
+            {
+                "type": "scatter", "mode": "lines", "name": "as it should be", "x": [45, 100], "y": [45, 100],
+                "line": {"color": GREY, "dash": "dash", "width": 1.4}, "hoverinfo": "skip",
+            },
+            {
+                "type": "scatter", "mode": "markers+lines", "name": "ensemble", "x": should, "y": holds,
+                "line": {"color": BLUE, "width": 1.6}, "marker": {"size": 8},
+                "error_y": {
+                    "type": "data", "symmetric": False, "color": BLUE, "thickness": 1.4,
+                    "array": [100 * (each.high - each.share) for each in by_level],
+                    "arrayminus": [100 * (each.share - each.low) for each in by_level],
+                },
+                "customdata": [each.mean_mm for each in by_level],
+                "hovertemplate": "%{x:.0f} %: holds %{y:.1f} %, radius %{customdata:.2f} mm on average<extra></extra>",
+            },
+        ],
+        "layout": {
+            "xaxis": {"title": {"text": "share that radii should hold, %"}, "range": [45, 101]},
+            "yaxis": {"title": {"text": "share of points they hold, %"}, "range": [40, 102]},
+            "height": 360,
+        },
+    }  # fmt: skip
 
 
 def learning_curves(run: Run) -> Figure | str:
@@ -98,6 +142,29 @@ def importance_bars(importances: Mapping[str, float]) -> Figure:
             "height": 90 + 34 * len(order),
         },
     }  # fmt: skip
+
+
+def coordinates(optuna_plot: Figure) -> Figure:
+    """Optuna's parallel coordinates for light and dark paper: the best trial blue, the worst a faint grey."""
+    lines = [trace for trace in optuna_plot["data"] if trace.get("mode") == "lines"]
+    errors = [float(trace["y"][0]) for trace in lines]  # the first axis is the error, scaled to 0 to 1
+    for trace, error in zip(lines, errors, strict=True):
+        share = sum(other < error for other in errors) / max(1, len(errors) - 1)
+        trace |= {"line": {"color": _between(BLUE, GREY, share), "width": 2.2 - 1.2 * share}, "opacity": 1 - 0.6 * share}
+    own = optuna_plot["layout"]
+    return {
+        "data": lines,
+        "layout": {
+            "xaxis": own["xaxis"], "yaxis": own["yaxis"], "annotations": own["annotations"], "shapes": own["shapes"], "showlegend": False,
+            "height": 420,
+        },
+    }  # fmt: skip
+
+
+def _between(one: str, other: str, share: float) -> str:
+    """A colour on the way from one to another."""
+    ends = [[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in (one, other)]
+    return "rgb({},{},{})".format(*(round(a + share * (b - a)) for a, b in zip(*ends, strict=True)))
 
 
 def slices(run: Run) -> dict[str, Figure | str]:
@@ -170,6 +237,16 @@ def _guide(trials: pd.DataFrame) -> Figure:
         "type": "scatter", "mode": "lines", "name": "the guide", "x": [round(share * epochs, 2) for share, _ in GUIDE_MRE_MM],
         "y": [round(mre_mm, 2) for _, mre_mm in GUIDE_MRE_MM], "line": {"color": GREY, "dash": "dash", "width": 1.6},
         "hovertemplate": "%{y:.2f} mm at epoch %{x}<extra>the guide</extra>",
+    }  # fmt: skip
+
+
+def _band(x: NDArray[np.float64], limits: Sequence[tuple[float, float]], colour: str) -> Figure:
+    """The area between two limits, out of the legend."""
+    low, high = zip(*limits, strict=True)
+    there_and_back = [*x.round(1).tolist(), *x.round(1).tolist()[::-1]]
+    return {
+        "type": "scatter", "mode": "lines", "x": there_and_back, "y": [*low, *high[::-1]], "fill": "toself", "fillcolor": colour,
+        "opacity": 0.16, "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False,
     }  # fmt: skip
 
 

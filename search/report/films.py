@@ -46,7 +46,12 @@ def worst_films(run: Run, comparison: Comparison, read_film: ReadFilm, count: in
         picture, problem = None, ""
         try:
             picture = overlay(
-                read_film(Path(paths[film])), comparison.points[ENSEMBLE][row], comparison.reference[row], errors[row], comparison.landmarks
+                read_film(Path(paths[film])),
+                comparison.points[ENSEMBLE][row],
+                comparison.reference[row],
+                errors[row],
+                comparison.landmarks,
+                f"film {film}, reference and predicted landmarks",
             )
         except (InputError, OSError) as error:
             problem = f"no picture: {error}"
@@ -60,6 +65,7 @@ def overlay(
     reference_px: NDArray[np.float64],
     errors_mm: NDArray[np.float64],
     landmarks: tuple[str, ...],
+    label: str,
 ) -> Markup:
     """An SVG of the film with a ring at each reference, a dot at each prediction and a line between them.
 
@@ -68,6 +74,7 @@ def overlay(
         predicted_px: (K, 2) original pixels.
         reference_px: (K, 2) original pixels, NaN where missing: such a landmark shows its prediction alone.
         errors_mm: (K,) mm, NaN where missing.
+        label: what the picture shows, for who cannot see it.
         landmarks: K symbols; those that err by more than 4 mm are written beside their point.
     """
     height, width = film.shape
@@ -77,7 +84,8 @@ def overlay(
     assert done
     # Pixel centres on whole numbers: the SVG's corner is at (-0.5, -0.5) of the film.
     marks = [
-        f'<svg viewBox="-0.5 -0.5 {width} {height}" role="img" style="--px:{max(height, width) / PICTURE_SIDE_PX:.3f}px">',
+        f'<svg viewBox="-0.5 -0.5 {width} {height}" role="img" aria-label="{escape(label)}" '
+        f'style="--px:{max(height, width) / PICTURE_SIDE_PX:.3f}px">',
         f'<image href="data:image/jpeg;base64,{base64.b64encode(jpeg.tobytes()).decode()}" x="-0.5" y="-0.5" '
         f'width="{width}" height="{height}" preserveAspectRatio="none"/>',
     ]

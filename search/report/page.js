@@ -21,6 +21,7 @@ function themed(layout) {
     height: layout.height + (narrow.matches && layout.showlegend !== false ? 90 : 0), // a narrow legend takes more lines
     xaxis: axis(layout.xaxis),
     yaxis: axis(layout.yaxis),
+    annotations: (layout.annotations ?? []).map((own) => ({ ...own, font: { ...own.font, color: colour("--faint") } })),
   };
 }
 
@@ -49,7 +50,12 @@ function sortBy(table, column, heading) {
 }
 
 for (const table of document.querySelectorAll("table.sortable")) {
-  [...table.tHead.rows[0].cells].forEach((heading, column) => heading.addEventListener("click", () => sortBy(table, column, heading)));
+  [...table.tHead.rows[0].cells].forEach((heading, column) => {
+    const button = document.createElement("button"); // so that keys reach it, and screen readers name it
+    button.append(...heading.childNodes);
+    heading.append(button);
+    heading.addEventListener("click", () => sortBy(table, column, heading));
+  });
 }
 drawAll();
 dark.addEventListener("change", drawAll);

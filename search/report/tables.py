@@ -13,8 +13,10 @@ from ceph_core import metrics
 from ceph_core.duration import duration
 from ceph_core.landmarks import PROTOCOLS
 from ceph_core.metrics import Summary
-from search.records import ENSEMBLE, PARAM_PREFIX, Run
-from search.report.comparison import Comparison
+from search.records import ENSEMBLE, MEAN_SHAPE, PARAM_PREFIX, READER_PREFIX, Run
+from search.report.comparison import Comparison, points_of
+from search.report.figures import sdr_interval
+from search.spending import spending
 
 STATUS_WORDS = {"completed": "completed", "stopped": "stopped early", "failed": "failed", "running": "running"}
 
@@ -94,6 +96,41 @@ def tiers(comparison: Comparison | None) -> list[Tier]:
     return [Tier(*row, None if comparison is None else row[0] in reached) for row in reversed(metrics.TIERS)]
 
 
+SDR_RADII_MM = (2.0, 2.5, 3.0, 4.0)
+
+
+def success_rates(comparison: Comparison) -> dict[str, list[tuple[float, float, float]]]:
+    """By row of the comparison: at each radius the share of landmarks within it and its 95 % interval, percent."""
+    found: dict[str, list[tuple[float, float, float]]] = {}
+    for name, row in comparison.rows.items():
+        summary = row.summary
+        shares = (summary.sdr_2mm, summary.sdr_2_5mm, summary.sdr_3mm, summary.sdr_4mm)
+        found[name] = [(share, *sdr_interval(row.errors_mm, at)) for share, at in zip(shares, SDR_RADII_MM, strict=True)]
+    return found
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What somebody who is no trial scores on the validation films."""
+
+    films: int
+    figures: Summary
+
+
+def yardsticks(run: Run) -> dict[str, Yardstick]:
+    """The training films' mean shape and human readers on the validation films, by name; none before promotion."""
+    placed = points_of(run, "validation")
+    if isinstance(placed, str):
+        return {}
+    found = {}
+    for name in placed.points:
+        if name == MEAN_SHAPE or name.startswith(READER_PREFIX):
+            errors = placed.errors_mm(name)
+            if not np.isnan(errors).all():
+                found[name] = Yardstick(int((~np.isnan(errors)).any(axis=1).sum()), metrics.summarize(errors))
+    return found
+
+
 def number(value: float | None, digits: int = 2) -> str:
     """A number with so many digits; a dash where there is none."""
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
@@ -121,11 +158,19 @@ def facts(run: Run) -> dict[str, str]:
         "trials": f"{len(run.trials)}" + (f" ({ended})" if ended else ""),
         "epochs trained": f"{len(run.curves)}",
         "wall time": duration(run.seconds),
+        **_device_hours(run),
         "data": str(data.get("name") or data.get("root") or "not recorded"),
         "films": ", ".join(f"{count} {split}" for split, count in splits.items()) or "not split yet",
     }
     profile = (run.plan.get("space") or {}).get("profile")
     return {**found, "profile": str(profile)} if profile else found
+
+
+def _device_hours(run: Run) -> dict[str, str]:
+    if run.trials.empty:
+        return {}
+    found = spending(run.trials, (run.plan.get("space") or {}).get("resources") or {})
+    return {f"{found.device} hours": f"{found.spent_h:.2f}, stopping early saved {found.saved_h:.2f} ({found.saved_share:.0%})"}
 
 
 def command(run: Run) -> str:
@@ -134,6 +179,6 @@ def command(run: Run) -> str:
     return shlex.join(given) if isinstance(given, list) else str(given or "plan.yaml records no command")
 
 
-def signed(value: float) -> str:
-    """A difference with its sign, two digits, a true minus; a dash where there is none."""
-    return "–" if math.isnan(value) else f"{value:+.2f}".replace("-", "−")
+def signed(value: float, digits: int = 2) -> str:
+    """A difference with its sign, so many digits, a true minus; a dash where there is none."""
+    return "–" if math.isnan(value) else f"{value:+.{digits}f}".replace("-", "−")

@@ -18,6 +18,7 @@ from ceph_core.data.records import CephRecord
 from ceph_core.errors import InputError
 from ceph_core.geometry import Canvas
 from ceph_core.inference import make_manifest, make_member, overlay, save_member, write_manifest
+from ceph_core.inference.evaluate import reference_of
 from ceph_core.inference.export import drawn_film
 from ceph_core.inference.held_out import validation_answers
 from ceph_core.inference.refine import SHAPE_FILE, Reviewer, confidence_floor, reviewer_of, write_shape
@@ -133,7 +134,7 @@ def test_the_effect_is_counted_by_reason(reviewer: Reviewer, predicted: tuple[np
     points[2, 0] += np.array([5.0, 0.0]) / SPACING[2]  # caught by confidence
     confidence[2, 0] = 0.0
     confidence[0, 0] = 0.0  # a false alarm
-    by_reason = {each.reason: each for each in effect_of(reviewer.review(points, confidence, SPACING), points, records)}
+    by_reason = {each.reason: each for each in effect_of(reviewer.review(points, confidence, SPACING), points, *reference_of(records))}
     everything = by_reason["any"]
     assert (everything.points, everything.over_4mm, everything.caught_4mm, everything.over_10mm, everything.caught_10mm) == (29, 2, 2, 1, 1)
     assert everything.flagged == 3 and by_reason["low confidence"].flagged == 2 and by_reason["low confidence"].caught_4mm == 1

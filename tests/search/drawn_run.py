@@ -161,8 +161,9 @@ def draw_splits(run: records.RunFolder, images: Path, films: int) -> None:
         path = images / f"{number:03d}.png"
         draw_film(path, true_points(number), number)
         split = "test" if number >= films // 2 else "validation"
-        rows.append((f"{number:03d}", split, -1, f"g{number}", SPACING_MM, SPACING_MM, str(path)))
-    columns = ["film", "split", "fold", "group", "spacing_x_mm", "spacing_y_mm", "image"]
+        device, difficulty = f"machine {number % 2}", float(number % 3)
+        rows.append((f"{number:03d}", split, -1, f"g{number}", SPACING_MM, SPACING_MM, str(path), device, difficulty))
+    columns = ["film", "split", "fold", "group", "spacing_x_mm", "spacing_y_mm", "image", "device", "difficulty"]
     records.write_splits(run, pd.DataFrame(rows, columns=columns))
 
 
@@ -172,20 +173,26 @@ def true_points(number: int) -> np.ndarray:
 
 
 def draw_predictions(run: records.RunFolder) -> None:
-    """Errors grow from ensemble to mean shape; the last film's ensemble misses one landmark by far; "LL" is missing on one film."""
+    """Errors grow from ensemble to mean shape; the last film's ensemble misses one landmark by far; "LL" is missing on one film.
+
+    The validation films have the mean shape's and the readers' points, and the ensemble's.
+    """
     splits = records.load(run.path).splits
-    scatter_px = {"ensemble": 1.6, "best single": 1.9, "baseline": 2.3, "mean shape": 9.0, "reader:senior": 1.5, "reader:junior": 1.6}
+    scatter_px = {"ensemble": 1.6, "best single": 1.9, "baseline": 2.3, "member:t0001": 1.9, "member:t0006 seed 1": 2.0, "mean shape": 9.0}
+    scatter_px |= {"reader:senior": 1.5, "reader:junior": 1.6}
     tables = []
-    for film in splits.loc[splits["split"] == "test", "film"]:
+    for film, split in splits[["film", "split"]].itertuples(index=False):
         truth = true_points(int(film))
         if int(film) % 5 == 2:
             truth[13] = np.nan
         for model, scatter in {"reference": 0.0, **scatter_px}.items():
+            if split == "validation" and (model in ("best single", "baseline") or model.startswith("member")):
+                continue
             points = truth + np.random.default_rng([int(film), len(tables)]).normal(0, scatter, truth.shape)
             if not model.startswith(("reference", "reader")):
                 points = np.where(np.isnan(points), SHAPE, points)
             if model == "ensemble" and film == splits["film"].iloc[-1]:
                 points[3] += 22
             table = pd.DataFrame(points, columns=["x_px", "y_px"])
-            tables.append(table.assign(model=model, role="test", fold=-1, film=film, landmark=ISBI19.symbols, confidence=0.8))
+            tables.append(table.assign(model=model, role=split, fold=-1, film=film, landmark=ISBI19.symbols, confidence=0.8))
     records.write_predictions(run, pd.concat(tables))
