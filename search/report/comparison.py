@@ -29,34 +29,6 @@ class Scored:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
-    """The locked test.
-
-    Attributes:
-        films: N film ids.
-        landmarks: K symbols.
-        points: by model, (N, K, 2) original pixels, NaN where missing; the reference among them.
-        spacing_mm: (N, 2) mm per original pixel.
-        rows: by name, in the order of the table.
-        paired: differences; negative: the first is better.  See `search.verdict`.
-        notes: what could not be computed, and how human rows are to be read.
-    """
-
-    films: tuple[str, ...]
-    landmarks: tuple[str, ...]
-    points: dict[str, Points]
-    spacing_mm: Points
-    rows: dict[str, Scored]
-    paired: dict[str, Paired]
-    notes: tuple[str, ...]
-
-    @property
-    def reference(self) -> Points:
-        """(N, K, 2) the points everything is measured against, original pixels."""
-        return self.points[REFERENCE]
-
-
-@dataclass(frozen=True, eq=False)
 class Placed:
     """Points that models, the reference and readers set on the films of one role.
 
@@ -81,6 +53,26 @@ class Placed:
         points, truth = self.points[model], self.points[REFERENCE]
         seen = np.where(np.isnan(points), np.nan, truth) if model.startswith(READER_PREFIX) else truth
         return metrics.radial_errors_mm(points, seen, self.spacing_mm)
+
+    @property
+    def reference(self) -> Points:
+        """(N, K, 2) the points everything is measured against, original pixels."""
+        return self.points[REFERENCE]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison(Placed):
+    """The locked test.
+
+    Attributes:
+        rows: by name, in the order of the table.
+        paired: differences; negative: the first is better.  See `search.verdict`.
+        notes: what could not be computed, and how human rows are to be read.
+    """
+
+    rows: dict[str, Scored]
+    paired: dict[str, Paired]
+    notes: tuple[str, ...]
 
 
 def points_of(run: Run, role: str) -> Placed | str:

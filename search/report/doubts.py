@@ -10,7 +10,7 @@ from ceph_core.inference.calibration import Calibration, Coverage, coverage, rea
 from ceph_core.inference.refine import SHAPE_FILE, Reviewer
 from ceph_core.inference.refine_effect import Effect, effect_of
 from search.records import ENSEMBLE, Run
-from search.report.comparison import Comparison
+from search.report.comparison import Comparison, Placed
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 
@@ -34,7 +34,7 @@ class Doubts:
 
 def doubts(run: Run, comparison: Comparison) -> Doubts:
     """Of the exported ensemble."""
-    errors, confidence = comparison.rows[ENSEMBLE].errors_mm, _confidence(run, comparison)
+    errors, confidence = comparison.rows[ENSEMBLE].errors_mm, confidence_of(run, "test", comparison)
     why = []
     radii: Calibration | None = None
     effects: list[Effect] = []
@@ -56,8 +56,8 @@ def doubts(run: Run, comparison: Comparison) -> Doubts:
     return Doubts(at, levels, tuple(effects), tuple(why))
 
 
-def _confidence(run: Run, comparison: Comparison) -> NDArray[np.float64]:
-    """(N, K) of the ensemble on the test films."""
-    rows = run.predictions[(run.predictions["role"] == "test") & (run.predictions["model"] == ENSEMBLE)]
+def confidence_of(run: Run, role: str, placed: Placed) -> NDArray[np.float64]:
+    """(N, K) of the ensemble on the films of a role."""
+    rows = run.predictions[(run.predictions["role"] == role) & (run.predictions["model"] == ENSEMBLE)]
     table = rows.pivot(index="film", columns="landmark", values="confidence")
-    return table.reindex(index=list(comparison.films), columns=list(comparison.landmarks)).to_numpy(dtype=np.float64)
+    return table.reindex(index=list(placed.films), columns=list(placed.landmarks)).to_numpy(dtype=np.float64)

@@ -7,8 +7,13 @@ import numpy as np
 import pandas as pd
 
 from ceph_core.config import Config
+from ceph_core.inference import calibration
+from ceph_core.inference.refine import SHAPE_FILE, Reviewer
 from ceph_core.landmarks import ISBI19
+from ceph_core.shape_model import MIN_FILMS
 from search import records
+from search.report.comparison import points_of
+from search.report.doubts import confidence_of
 from search.space import Space
 
 SIZE = (400, 322)  # height, width
@@ -77,6 +82,7 @@ def draw_run(folder: Path, trials: int = 12, promoted: bool = True, finished: bo
                 ],
             )
             draw_predictions(run)
+            draw_doubts(run)
         if finished:
             ledger.append_finished(time=3000.0)
     records.write_tables(run)
@@ -167,9 +173,26 @@ def draw_splits(run: records.RunFolder, images: Path, films: int) -> None:
     records.write_splits(run, pd.DataFrame(rows, columns=columns))
 
 
+def sure(number: int) -> np.ndarray:
+    """Confidences of a film's points."""
+    return np.random.default_rng([number, 2]).uniform(0.3, 0.9, len(ISBI19.symbols))
+
+
 def true_points(number: int) -> np.ndarray:
     rng = np.random.default_rng([number, 1])
     return SHAPE + rng.normal(0, 4, 2) + rng.normal(0, 3, SHAPE.shape)
+
+
+def draw_doubts(run: records.RunFolder) -> None:
+    """Radii and shape of an ensemble, learned from its made-up answers for the validation films, where they are enough."""
+    found = records.load(run.path)
+    placed = points_of(found, "validation")
+    if isinstance(placed, str) or len(placed.films) < MIN_FILMS:
+        return
+    run.ensemble_dir.mkdir()
+    errors, confidence = placed.errors_mm("ensemble"), confidence_of(found, "validation", placed)
+    calibration.fit(ISBI19.symbols, errors, confidence, 1.05).save(run.ensemble_dir / calibration.CALIBRATION_FILE)
+    Reviewer.fit(ISBI19.symbols, placed.points["reference"] * SPACING_MM, confidence).save(run.ensemble_dir / SHAPE_FILE)
 
 
 def draw_predictions(run: records.RunFolder) -> None:
@@ -194,5 +217,5 @@ def draw_predictions(run: records.RunFolder) -> None:
             if model == "ensemble" and film == splits["film"].iloc[-1]:
                 points[3] += 22
             table = pd.DataFrame(points, columns=["x_px", "y_px"])
-            tables.append(table.assign(model=model, role=split, fold=-1, film=film, landmark=ISBI19.symbols, confidence=0.8))
+            tables.append(table.assign(model=model, role=split, fold=-1, film=film, landmark=ISBI19.symbols, confidence=sure(len(tables))))
     records.write_predictions(run, pd.concat(tables))
