@@ -103,11 +103,11 @@ def assemble(
 
 
 def number(value: Any) -> float | None:
-    """A finite number, also where it is written as text (with a comma for a point, even); None for anything else."""
+    """A finite number, also where it is written as text; None for anything else."""
     if isinstance(value, bool) or value is None:
         return None
     try:
-        found = float(value.strip().replace(",", ".") if isinstance(value, str) else value)
+        found = float(value)
     except (TypeError, ValueError):
         return None
     return found if math.isfinite(found) else None

@@ -1,6 +1,7 @@
 """Rows of a CSV, TSV or Parquet file as text by column, whoever wrote it: Excel's separators and byte-order marks included."""
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ceph_core.errors import InputError
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _EMPTY = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
 """What people write where nothing is known, lower case."""
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ def _text(path: Path) -> Sheet:
     with path.open(newline="", encoding="utf-8-sig") as file:
         first = file.readline()
         file.seek(0)
+        separator = _separator(first)
         try:
-            lines = [line for line in csv.reader(file, delimiter=_separator(first)) if any(cell.strip() for cell in line)]
+            lines = [line for line in csv.reader(file, delimiter=separator) if any(cell.strip() for cell in line)]
         except csv.Error as error:
             raise InputError(f"{path}: is no table of text ({error}); save it as CSV UTF-8") from error
     if not lines:
@@ -82,7 +85,8 @@ def _text(path: Path) -> Sheet:
     long = [number for number, line in enumerate(lines[1:], start=_FIRST_LINE) if any(cell.strip() for cell in line[len(columns) :])]
     if long:
         raise InputError([f"{path}: line {number}: has more cells than the header's {len(columns)}; correct it" for number in long])
-    rows = tuple(dict(zip(columns, map(_cell, line + [""] * (len(columns) - len(line))), strict=False)) for line in lines[1:])
+    read = _cell if separator == "," else _cell_with_decimal_comma
+    rows = tuple(dict(zip(columns, map(read, line + [""] * (len(columns) - len(line))), strict=False)) for line in lines[1:])
     return Sheet(path, columns, rows)
 
 
@@ -94,6 +98,12 @@ def _separator(header: str) -> str:
 def _cell(value: str) -> str | None:
     plain = value.strip()
     return None if plain.lower() in _EMPTY else plain
+
+
+def _cell_with_decimal_comma(value: str) -> str | None:
+    """In a file whose commas separate nothing, one between digits is a decimal point; elsewhere it may set thousands apart."""
+    plain = _cell(value)
+    return plain if plain is None or not _DECIMAL_COMMA.fullmatch(plain) else plain.replace(",", ".")
 
 
 def _parquet(path: Path) -> Sheet:

@@ -13,6 +13,7 @@ LONG_SIDE = 1600
 PREDICTED, REFERENCE, SUSPECT, DARK = (80, 200, 255), (255, 170, 60), (255, 255, 255), (0, 0, 0)
 """Amber, blue and a white ring (BGR): apart for colour-blind readers too."""
 _FONT, _LETTER, _RADIUS, _RING = cv2.FONT_HERSHEY_SIMPLEX, 0.6, 5, 13
+_WIDEST = LONG_SIDE / 16
 
 _PNG = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
@@ -40,7 +41,8 @@ def draw(
         symbols: K short names.
         reference_px: (K, 2) original px, NaN where missing.
         suspect_px: (K, 2) original px of points to look at again, NaN for the others: ringed, also where `points_px` has none (any more).
-        radius_px: (K,) original px, drawn as a thin circle around each point.
+        radius_px: (K,) original px, drawn as a thin circle around each point; not where it is wider than a sixteenth of the film, when
+            circles would hide what they are about.
 
     Returns:
         (H, W, 3) uint8 BGR, `LONG_SIDE` on its long side.
@@ -59,7 +61,7 @@ def draw(
             cv2.drawMarker(picture, true, DARK, cv2.MARKER_TILTED_CROSS, 14, 4, cv2.LINE_AA)
             cv2.drawMarker(picture, true, REFERENCE, cv2.MARKER_TILTED_CROSS, 13, 2, cv2.LINE_AA)
     for point, radius in zip(at, () if radius_px is None else radius_px.tolist(), strict=radius_px is not None):
-        if point is not None:
+        if point is not None and radius * scale <= _WIDEST:
             cv2.circle(picture, point, max(1, round(radius * scale)), PREDICTED, 1, cv2.LINE_AA)
     marked = [point for point in at if point is not None]
     for point in marked:

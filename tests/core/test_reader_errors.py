@@ -370,6 +370,15 @@ class TestTable:
         for one, other in zip(plain.records, read(excel).records, strict=True):
             np.testing.assert_allclose(one.landmarks_px, other.landmarks_px)
 
+    def test_a_comma_in_a_file_of_commas_is_no_decimal_point(self, tmp_path):
+        """It may set thousands apart: 1,024 is not 1.024."""
+
+        def edit(table):
+            table["spacing_y"] = "0,25"
+
+        problems = problems_of(self.write(tmp_path / "set", edit))
+        assert len(problems) == 6 and all("spacing_y: '0,25' must be a number" in problem for problem in problems)
+
     def test_spacing_differs_by_axis(self, tmp_path):
         def edit(table):
             table["spacing_y"] = 0.5
