@@ -1,9 +1,13 @@
 """DICOM films anywhere an image may stand.  The files are made here."""
 
+import cv2
+import gdcm
 import numpy as np
+import pydicom
 import pytest
 from dicom_films import PATIENT, PIXELS, write
-from pydicom.uid import JPEG2000Lossless, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
 from ceph_core import data
 from ceph_core.config import SourceConfig
@@ -126,3 +130,33 @@ def test_only_the_files_that_say_so_are_dicom(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"nothing of the kind")
     with pytest.raises(InputError, match="no readable image header"):
         read_size(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("name", ["JPEGLosslessProcess14_1", "JPEGLosslessProcess14", "JPEGLSLossless", "JPEG2000Lossless", "RLELossless"])
+def test_what_hospitals_compress_by(tmp_path, name):
+    """As gdcm writes it; the first is what most archives send.  Reading it needs the extra `formats`."""
+    plain = write(tmp_path / "plain.dcm", np.tile(PIXELS, (6, 6)))
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(plain))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, name)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    writer.SetFileName(str(tmp_path / "packed.dcm"))
+    assert writer.Write()
+    assert pydicom.dcmread(tmp_path / "packed.dcm").file_meta.TransferSyntaxUID.is_compressed
+    np.testing.assert_array_equal(read_grey(tmp_path / "packed.dcm"), read_grey(plain))
+
+
+def test_lossy_jpeg_needs_no_extra(tmp_path):
+    smooth = np.add.outer(np.arange(96), np.arange(128)).astype(np.uint8)
+    _, jpeg = cv2.imencode(".jpg", smooth, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    header = pydicom.dcmread(write(tmp_path / "plain.dcm", smooth))
+    header.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    header.PixelData = encapsulate([jpeg.tobytes()])
+    header["PixelData"].is_undefined_length = True
+    header.save_as(tmp_path / "lossy.dcm", enforce_file_format=True)
+    apart = read_grey(tmp_path / "lossy.dcm").astype(int) - read_grey(tmp_path / "plain.dcm")
+    assert np.abs(apart).max() <= 3
