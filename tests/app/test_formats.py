@@ -15,6 +15,7 @@ from ceph_core.data.phantom import draw
 from ceph_core.landmarks import AARIZ29, ISBI19, Protocol, canonical
 from search import records
 from tests.core import format_writers
+from tests.search.report_numbers import check_report
 
 ROOT = Path(__file__).parents[2]
 BETWEEN = {
@@ -71,6 +72,7 @@ def test_from_films_to_measurements(tmp_path: Path, name: str, protocol: Protoco
     assert found.status == "finished" and found.plan["data"]["protocol"] == protocol.name
     assert set(found.predictions["landmark"]) == set(protocol.symbols)
     assert (run / "ensemble" / "ensemble.onnx").is_file() and "no calibration.json: 4 films" in ran.stderr
+    check_report(run)
     model, out = str(run / "ensemble"), str(tmp_path / "out")
     images = sorted((tmp_path / "set").rglob("03?.png"))
     predict = [sys.executable, "-m", "ceph_core", "predict", *map(str, images), "--model", model, "--spacing-mm", "1", "--out", out]

@@ -294,6 +294,9 @@ def check_doubts(run: Run, page: Page) -> None:
     errors = errors_of(points, "ensemble", "reference", spacing)
     rows = run.predictions[(run.predictions["role"] == "test") & (run.predictions["model"] == "ensemble")]
     confidence = rows.pivot(index="film", columns="landmark", values="confidence").reindex(index=films, columns=landmarks).to_numpy()
+    if not (run.folder / "ensemble" / "calibration.json").is_file():
+        assert "The ensemble has no radii" in page.text
+        return
     learned = Calibration.model_validate_json((run.folder / "ensemble" / "calibration.json").read_text())
     usual = np.exp(np.array(learned.intercepts) + learned.slope * np.log(np.maximum(confidence, 1e-3)))
     marked = ~np.isnan(errors)
