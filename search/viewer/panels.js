@@ -87,7 +87,7 @@ function landmarkRow(film, place) {
   const doubt = doubtsOf(film).includes(place) ? film.review[place] : "";
   const go = element("button", { type: "button", className: "go", title: "zoom to it" }, element("b", { textContent: symbol }), ` ${name}`);
   const lose = element("button", { type: "button", className: "lose", textContent: isMissing ? "bring back" : "missing" });
-  lose.setAttribute("aria-label", `${symbol}: ${isMissing ? "bring the point back" : "mark as missing"}`);
+  lose.setAttribute("aria-label", `${symbol}: ${isMissing ? "bring back" : "mark as missing"}`);
   go.dataset.place = lose.dataset.place = place;
   const row = element(
     "tr",

@@ -430,16 +430,16 @@ def test_a_phone_shows_the_film_and_a_finger_moves_a_point(viewer: Viewer) -> No
             touched = [{"x": float(x), "y": float(y), "id": number} for number, (x, y) in enumerate(points)]
             browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
 
-        held = start + [9, 12]  # from beside, so that the finger does not cover it
+        held = start + np.array([9, 12])  # from beside, so that the finger does not cover it
         touch("touchStart", held)
         for part in (0.3, 0.6, 1.0):
             touch("touchMove", held + np.array([40, -20]) * part)
         touch("touchEnd")
-        assert viewer.on_screen("S") == pytest.approx(start + [40, -20], abs=1)
+        assert viewer.on_screen("S") == pytest.approx(start + np.array([40, -20]), abs=1)
         across = viewer.in_film(np.array([200.0, 0.0]))[0] - viewer.in_film(np.array([100.0, 0.0]))[0]
-        middle = start + [60, 120]
-        touch("touchStart", middle - [30, 0], middle + [30, 0])
-        touch("touchMove", middle - [60, 0], middle + [60, 0])
+        middle, apart = start + np.array([60, 120]), np.array([30, 0])
+        touch("touchStart", middle - apart, middle + apart)
+        touch("touchMove", middle - 2 * apart, middle + 2 * apart)
         touch("touchEnd")
         near = viewer.in_film(np.array([200.0, 0.0]))[0] - viewer.in_film(np.array([100.0, 0.0]))[0]
         assert near == pytest.approx(across / 2, rel=0.05)
