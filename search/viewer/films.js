@@ -72,11 +72,15 @@ function listedFilms() {
   const wanted = view.search.trim().toLocaleLowerCase();
   const rows = films
     .filter((film) => (!view.role || film.role === view.role) && film.id.toLocaleLowerCase().includes(wanted) && isWanted(film))
-    .map((film) => ({ film, ...errorsOf(film), doubts: doubtsOf(film).length }));
+    .map(figuresOf);
   const byName = (one, other) => one.film.id.localeCompare(other.film.id, undefined, { numeric: true });
   const key = { mean: "mean", worst: "worst", doubts: "doubts" }[view.sort];
   if (!key) return rows.sort(byName);
   return rows.sort((one, other) => (other[key] ?? -1) - (one[key] ?? -1) || byName(one, other));
+}
+
+function figuresOf(film) {
+  return { film, ...errorsOf(film), doubts: doubtsOf(film).length };
 }
 
 function isWanted(film) {

@@ -36,7 +36,7 @@ function page(by) {
 
 /** After corrections changed: everything that shows them. */
 function drawCorrections() {
-  drawList();
+  drawList(true);
   drawFilmBar();
   drawTable();
   drawFrame();
@@ -98,8 +98,10 @@ function save() {
 
 async function load(file) {
   const { found, problems } = fromCsv(await file.text());
-  change(found);
-  markSaved(file.name, [...found.keys()]);
+  if (found.size) {
+    change(found);
+    markSaved(file.name, [...found.keys()]);
+  }
   const first = found.keys().next().value;
   if (first !== undefined) open(filmById.get(first));
   drawCorrections();
@@ -173,7 +175,6 @@ function arrange() {
   const examined = films.some((film) => film.review);
   fill("only", [["", "any state"], ["todo", "not reviewed yet"], ["done", "corrected or reviewed"], ...(examined ? [["doubt", "with points to review"]] : [])]);
   fill("sort", [["mean", "mean error"], ["worst", "worst error"], ...(examined ? [["doubts", "points to review"]] : []), ["name", "name"]]);
-  view.layers.radius = false;
   byName("show-radius").hidden = !films.some((film) => film.radius_mm);
   byName("notes").replaceChildren(...notes.map((note) => element("li", { textContent: note })));
   if (!films.some((film) => film.reference)) byName("correct").value = view.correct = "prediction";

@@ -8,8 +8,12 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
-function drawList() {
-  const rows = listedFilms();
+let listed = [];
+
+/** Choose and sort the films anew, or only write their figures anew: who corrects down a list does not want it to change its order. */
+function drawList(isKept = false) {
+  const rows = isKept ? listed.map(figuresOf) : listedFilms();
+  listed = rows.map(({ film }) => film);
   const held = document.activeElement?.closest("#list button")?.dataset.film;
   list.replaceChildren(...rows.map(rowElement));
   const shown = rows.length === films.length ? `${films.length} films` : `${rows.length} of ${films.length} films`;

@@ -96,7 +96,7 @@ function released(event) {
     changed(view.film, after);
     tell(spoken(view.film, gesture.place));
   }
-  if (pointers.size === 0) gesture = null;
+  if (pointers.size < 2) gesture = null; // a finger left over from a pinch does nothing
 }
 
 /** Put a dragged point back; whether there was one. */
