@@ -1,6 +1,6 @@
 """How large a run's pages are and how long they take to open: report and film viewer of a drawn run of 100 trials and 300 test films.
 
-python benchmarks/pages.py                (about 2 minutes on two cores; needs Chromium and chromedriver)
+python benchmarks/pages.py                (about 3 minutes on two cores; needs Chromium and chromedriver)
 """
 
 import shutil

@@ -323,6 +323,19 @@ def test_films_are_sorted_filtered_and_paged(viewer: Viewer) -> None:
     assert viewer.films() == [] and "No film is left" in viewer.text("none")
 
 
+def test_a_list_keeps_its_order_while_films_are_corrected(viewer: Viewer) -> None:
+    viewer.open()
+    viewer.choose("only", "todo")
+    order = viewer.films()
+    viewer.drag("Po", (-120, 40))
+    viewer.press("m")
+    assert viewer.films() == order and viewer.text("position") == "1 of 5"
+    viewer.press(Keys.ESCAPE, Keys.ARROW_RIGHT)
+    assert viewer.text("film-name") == order[1]
+    viewer.choose("only", "done")
+    assert viewer.films() == order[:1]
+
+
 def error_mm(film: dict[str, Any]) -> np.ndarray:
     pairs = zip(film["points"]["ensemble"], film["reference"], strict=True)
     return np.array([np.nan if true is None else np.hypot(*(np.subtract(point, true) * film["spacing_mm"])) for point, true in pairs])
