@@ -22,7 +22,7 @@ from ceph_core.data.fingerprint import dataset_fingerprint
 from ceph_core.errors import InputError
 from ceph_core.geometry import data_aspect
 from ceph_core.training import feedback
-from search import dryrun, exactness, packing, report, warm_start
+from search import dryrun, exactness, packing, pages, warm_start
 from search.execution import Execution
 from search.film_tables import write_split_table
 from search.live import LiveView
@@ -191,7 +191,7 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
     before = load(run_dir)
     if before.status == "finished" and extension is None:
         view.say(f"{run_dir}: finished before; nothing is left to do but the report")
-        return report.build(run_dir)
+        return pages.write(run_dir)
     plan = before.plan
     missing = [key for key in ("space", "source", "seed", "data") if key not in plan]
     if missing:

@@ -11,7 +11,7 @@ from typing import Any
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.evaluate import table
-from search import packing, report
+from search import packing, pages
 from search.ask_ahead import AskAhead
 from search.bookkeeping import Bookkeeping
 from search.confirm import Confirmation
@@ -86,7 +86,7 @@ class Execution:
             self._books.close()
         self.ledger.append_finished(seconds=self.elapsed_s())
         self._books.write_tables()
-        page = report.build(self.run.path)
+        page = pages.write(self.run.path)
         title = f"locked test, {self.data.dataset.name}: {len(self.data.test_ids)} films"
         view.console.print(table(title, outcome.scores, view.console.width))
         view.say(verdict(outcome.paired))
@@ -185,5 +185,5 @@ class Execution:
     def _fail(self, reason: str) -> Path:
         self.ledger.append_finished("failed", reason)
         self._books.write_tables()
-        report.build(self.run.path)
+        pages.write(self.run.path)
         raise RuntimeError(reason)

@@ -70,6 +70,8 @@ ROWS = (
         "search.exactness",
         "search.driver",
         "search.report",
+        "search.viewer",
+        "search.pages",
     ),
     ("run_search", "search.__main__", "search.commands", "search.ending"),
 )

@@ -1,7 +1,7 @@
 """Films in a table of one's own: CSV, TSV or Parquet, a row a film or a row a point.
 
-A row a film:   image, S_x, S_y, N_x, N_y, ...   (or p1x, p1y, ...: points that only have numbers)
-A row a point:  image, landmark, x, y            (what `predict` and the film viewer write, too)
+A row a film:   image, S_x, S_y, N_x, N_y, ...   (what the film viewer writes; or p1x, p1y, ...: points that only have numbers)
+A row a point:  image, landmark, x, y            (what `predict` writes)
 Besides:        spacing (or spacing_x and spacing_y), mm a pixel; split, group, device, id, difficulty (higher is harder)
 
 Empty cells are missing points.

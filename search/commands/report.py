@@ -1,11 +1,11 @@
-"""`python -m search report RUN`: write the run's page again, whatever state the run is in."""
+"""`python -m search report RUN`: write the run's pages again, whatever state the run is in."""
 
 import argparse
 from pathlib import Path
 
-from search.report import build
+from search import pages
 
-HELP = "write report.html of a run"
+HELP = "write report.html and viewer.html of a run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write the page and print its path."""
-    print(build(args.run))
+    """Write the pages and print the report's path."""
+    print(pages.write(args.run))
     return 0

@@ -76,6 +76,16 @@ class RunFolder:
         """The page for people."""
         return self.path / "report.html"
 
+    @property
+    def viewer_path(self) -> Path:
+        """The films for people."""
+        return self.path / "viewer.html"
+
+    @property
+    def pictures_dir(self) -> Path:
+        """What the viewer shows of films."""
+        return self.path / "viewer"
+
     def trial_dir(self, trial: str) -> Path:
         """Checkpoints of a trial."""
         return self.path / "trials" / trial

@@ -69,6 +69,7 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
     slices = figures.slices(run)
     return _page().render(
         run=run,
+        viewer=run.folder.viewer_path.name if run.folder.viewer_path.exists() else "",
         facts=tables.facts(run),
         comparison=comparison,
         no_comparison=compared if isinstance(compared, str) else "",

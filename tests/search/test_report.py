@@ -1,16 +1,10 @@
 import argparse
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
@@ -124,6 +118,8 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report_command.add_arguments(parser)
     assert report_command.run(parser.parse_args([str(run.path)])) == 0
     assert Path(capsys.readouterr().out.strip()) == run.report_path
+    assert run.viewer_path.exists()
+    assert f'href="viewer.html#film={records.load(run.path).splits["film"].iloc[-1]}"' in run.report_path.read_text()
     with pytest.raises(InputError, match="not a run"):
         report_command.run(argparse.Namespace(run=tmp_path))
 
@@ -136,28 +132,6 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "line 1: not a ledger event" in " ".join(out.split())
     with pytest.raises(InputError, match="no such folder"):
         list_command.run(argparse.Namespace(dir=tmp_path / "none"))
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
-    chrome, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if chrome is None or driver is None:
-        pytest.skip(f"no browser: needs chromium or google-chrome (found {chrome}) and chromedriver (found {driver})")
-    options = Options()
-    options.binary_location = chrome
-    quiet = ("background-networking", "component-update", "sync", "gpu", "quic", "dev-shm-usage")
-    for flag in (
-        "headless",
-        "no-sandbox",
-        "no-first-run",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-        *(f"disable-{q}" for q in quiet),
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    session = webdriver.Chrome(options=options, service=Service(driver, log_output=os.devnull))
-    yield session
-    session.quit()
 
 
 @pytest.mark.slow
