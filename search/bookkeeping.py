@@ -4,11 +4,12 @@ Everything here follows the ledger's events, so that a search in simulated time 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from search.cost import Timetable
 from search.disk import Disk
 from search.live import LiveView
+from search.metrics import Measures, Sample
 from search.policy import Observer, Policy
 from search.records import Event, Ledger, RunFolder, Tables, read_earlier
 from search.room import Room
@@ -17,6 +18,8 @@ from search.study import StudyMirror
 from search.tensorboard import Scalars
 
 _TABLES_EVERY_S = 30.0
+_EXPORT_EVERY_S = 5.0
+"""Ray collects gauges every 10 s and drops what was not set in two collections."""
 _TABLES_SHARE = 0.01
 """Most of the driver's time that goes into writing tables while trials run: the longer they grow, the rarer."""
 
@@ -26,6 +29,7 @@ class Bookkeeping:
 
     Args:
         elapsed_s: seconds the run has lived; of this driver and those before.
+        export: given all that Prometheus may know, every few seconds.
     """
 
     def __init__(
@@ -39,25 +43,43 @@ class Bookkeeping:
         ledger: Ledger,
         view: LiveView,
         room: Room | None = None,
+        export: Callable[[Iterable[Sample]], None] | None = None,
     ) -> None:
         self._run, self._elapsed_s, self._view = run, elapsed_s, view
         self._tables = Tables(run)
         self._tables_due_s = elapsed_s() + _TABLES_EVERY_S
         self._scalars = Scalars(run)
         self._mirror: StudyMirror | None = None
-        self.observers: tuple[Observer, ...] = (view.on_event, self._scalars.on_event, self._keep_error, self._mirror_event)
+        self._measures: Measures | None = None
+        self._export, self._export_due_s = export, elapsed_s()
+        self.observers: tuple[Observer, ...] = (view.on_event, self._scalars.on_event, self._keep_error, self._mirror_event, self._measure)
         self.policy = Policy(space, ledger, seed, workers, timetable, elapsed_s, self.observers, read_earlier(run), room)
         self._mirror = StudyMirror(run.study_path, run.path.name, space.knobs, self.policy.sampler.trials)
+        resources = space.resources
+        share = float(resources.gpus_per_trial) if resources.on_gpu else float(resources.cpus_per_trial)
+        self._measures = Measures(run.path.name, self.policy, "gpu" if resources.on_gpu else "cpu", share, ledger.events())
         self._disk = Disk(run, self.policy, space.budget.disk_gb, view.say)
 
     def tick(self) -> None:
         """Time has passed: called about ten times a second."""
         self._view.tick()
+        self.export()
         if self._elapsed_s() >= self._tables_due_s:
             started = time.perf_counter()
             self.write_tables()
             took_s = time.perf_counter() - started
             self._tables_due_s = self._elapsed_s() + max(_TABLES_EVERY_S, took_s / _TABLES_SHARE)
+
+    def export(self) -> None:
+        """Tell Prometheus, if it is time to."""
+        if self._export is not None and self._measures is not None and self._elapsed_s() >= self._export_due_s:
+            self._export(self._measures.samples(self._elapsed_s()))
+            self._export_due_s = self._elapsed_s() + _EXPORT_EVERY_S
+
+    def begun(self, trial: str, places: int) -> None:
+        """A trial, new or to go on, was given so many places."""
+        if self._measures is not None:
+            self._measures.begun(trial, places)
 
     def write_tables(self) -> None:
         """The tables as the ledger stands."""
@@ -76,6 +98,10 @@ class Bookkeeping:
         self._mirror.update(trial)
         if event["event"] == "end":
             self._disk.tidy()
+
+    def _measure(self, event: Event) -> None:
+        if self._measures is not None:
+            self._measures.on_event(event)
 
     def _keep_error(self, event: Event) -> None:
         """A failed trial's traceback, or the reason where none was raised, lies beside its checkpoint."""

@@ -24,6 +24,7 @@ from search.retries import shares_device
 from search.room import Room
 from search.space import Space
 from search.tune import cluster as ray_cluster
+from search.tune.exporter import Exporter
 from search.tune.trial import Order, Shared
 from search.verdict import verdict
 
@@ -56,7 +57,7 @@ class Execution:
         self.cluster, self.workers, self.view, self.ledger = cluster, workers, view, ledger
         self._began, self._spent_s = time.monotonic(), spent_s
         timetable = Timetable(math.inf if hours is None else hours * 3600, space.promotion.share)
-        self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view, room)
+        self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view, room, Exporter())
         self.policy = self._books.policy
         self._asking = AskAhead(self.policy, space.sampler.ask_ahead)
         resources = space.resources
@@ -150,6 +151,7 @@ class Execution:
 
     def _waiting(self) -> None:
         self.view.say(f"{self.elapsed_s() / 60:.1f} min: workers are still answering")
+        self._books.export()
 
     def _run_jobs(self, jobs: Sequence[Job]) -> None:
         """Train promotion's jobs until done, or until only the time to finish is left."""
@@ -180,7 +182,13 @@ class Execution:
             on_tick()
             self._books.tick()
 
-        return ray_cluster.run_orders(next_order, judge, self._shared, self.space.resources, self.workers, self.run.path, tick)
+        def next_begun() -> Order | None:
+            order = next_order()
+            if order is not None:
+                self._books.begun(order.trial, order.places)
+            return order
+
+        return ray_cluster.run_orders(next_begun, judge, self._shared, self.space.resources, self.workers, self.run.path, tick)
 
     def _fail(self, reason: str) -> Path:
         self.ledger.append_finished("failed", reason)

@@ -54,7 +54,7 @@ ROWS = (
         "search.memory_model",
         "search.packing",
     ),
-    ("search.standings", "search.pace", "search.policy", "search.replay"),
+    ("search.standings", "search.pace", "search.policy", "search.metrics", "search.replay"),
     ("search.tune",),
     (
         "search.promotion",
