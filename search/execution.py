@@ -11,7 +11,7 @@ from typing import Any
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.evaluate import table
-from search import packing, report
+from search import packing, report, watching
 from search.ask_ahead import AskAhead
 from search.bookkeeping import Bookkeeping
 from search.confirm import Confirmation
@@ -71,9 +71,11 @@ class Execution:
         """Everything; every state on the way can be resumed."""
         view = self.view
         self.ledger.append_run(pid=os.getpid(), workers=self.workers)
-        view.dashboard, view.elapsed_s = self.cluster.dashboard, self.elapsed_s
-        if self.cluster.dashboard:
-            view.say(f"Ray dashboard: http://{self.cluster.dashboard} (asks for the token in ~/.ray/auth_token)")
+        view.elapsed_s = self.elapsed_s
+        view.say("watch it, each in a terminal of its own (docs/watching.md says more):")
+        for line in watching.lines(watching.ways(self.run, self.cluster.dashboard, self.cluster.prometheus_config)):
+            view.say(line)
+        view.hints = tuple(watching.lines(watching.ways(self.run, self.cluster.dashboard)[:-1]))
         view.say(f"{self.workers} trials at a time, {self.space.resources.cpus_per_trial} CPUs each; run folder {self.run.path}")
         try:
             if searching:

@@ -323,6 +323,9 @@ class Policy:
         state.epoch = max(state.epoch, epoch)
         state.seconds += seconds
         state.health = names_in(report.get("health"))
+        state.peak_memory_mb = max(state.peak_memory_mb, report.get("peak_memory_mb") or 0.0)
+        if report.get("validated", True):
+            state.sdr_2mm = report.get("val_sdr_2mm")
         self.pace.cost.observe(state.config, epoch, int(report["image_size"]), seconds, report.get("micro_batch"))
         self.room.observe(state.config, epoch, report.get("micro_batch"), report.get("peak_memory_mb"))
         if state.seconds > 0:

@@ -26,6 +26,7 @@ class Recorded:
     """A training of one epoch that keeps the configuration it was given."""
 
     epoch = 0
+    examples = ()
 
     def __init__(self, config: Config) -> None:
         received.append(config)
