@@ -49,7 +49,8 @@ class LiveView:
 
     def say(self, text: str) -> None:
         """One line that stays."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        # Rich draws the page anew in the same print, with the same options: unwrapped, it would miscount the lines it has to erase.
+        self.console.print(text, markup=False, soft_wrap=self._live is None)
         self._last_line = self._clock()
 
     def watch(self, policy: Policy) -> None:

@@ -109,8 +109,8 @@ def _left_s(run: Run, now: float) -> float | None:
     hours = run.plan.get("hours")
     if run.status != "running" or hours is None:
         return None
-    last = max((float(run.curves["time"].max()) if len(run.curves) else math.nan, float(run.trials["start_time"].max())), default=math.nan)
-    since = now - last if math.isfinite(last) else 0.0
+    heard = [float(times.max()) for times in (run.curves["time"], run.trials["start_time"]) if times.notna().any()]
+    since = now - max(heard) if heard else 0.0  # `seconds` ends with the last event
     return max(0.0, float(hours) * 3600 - run.seconds - since)
 
 

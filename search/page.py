@@ -16,24 +16,29 @@ from search.standings import TrialState
 _FEWEST_ROWS, _MOST_ROWS = 3, 12
 _OTHER_LINES = 8
 """Lines of the page that are no trial's: title, heading, summary, rungs and margins; hints come on top."""
-_WIDE = 120
-"""From so many columns on each knob has a column of its own."""
+_FIXED, _HEALTH, _NARROWEST = 44, 14, 7
+"""Columns that trial, status, epoch and errors take; those kept for health, and the fewest a knob is given, its gap included."""
 _STYLES = {"running": "cyan", "completed": "green", "stopped": "dim", "failed": "red"}
 
 
 def page(policy: Policy, elapsed_s: float, width: int, height: int, hints: tuple[str, ...] = ()) -> RenderableType:
     """The page for a terminal of so many columns and lines; colours only repeat what words say."""
-    shown = _interesting(policy, max(_FEWEST_ROWS, min(_MOST_ROWS, height - _OTHER_LINES - len(hints))))
-    knobs = [knob.key for knob in policy.space.knobs]
+    trials = _interesting(policy, max(_FEWEST_ROWS, min(_MOST_ROWS, height - _OTHER_LINES - len(hints))))
+    keys = [knob.key for knob in policy.space.knobs]
+    room = (width - _FIXED - _HEALTH) // _NARROWEST
+    knobs = dict(zip(keys[:room], _heads(keys), strict=False))
+    most = max(_NARROWEST, (width - _FIXED - _HEALTH) // max(1, len(knobs))) - 1
     leader = next(iter(policy.ranking()), None)
-    table = Table(title="validation MRE in mm; * baseline, < best now", title_justify="left", expand=False, pad_edge=False, box=None)
+    hidden_knobs = len(keys) - len(knobs)
+    left_out = f"; {hidden_knobs} knob{'s' if hidden_knobs > 1 else ''} not shown" if hidden_knobs else ""
+    title = f"validation MRE in mm; * baseline, < best now{left_out}"
+    table = Table(title=title, title_justify="left", expand=False, pad_edge=False, box=None, padding=(0, 1, 0, 0))
     for name in ("trial", "status", "epoch", "MRE", "lowest", "SDR@2"):
         table.add_column(name, justify="left" if name in ("trial", "status") else "right", no_wrap=True)
-    for name in _heads(knobs) if width >= _WIDE else [" ".join(_heads(knobs))]:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for head in knobs.values():
+        table.add_column(head, no_wrap=True, overflow="ellipsis", max_width=most)
     table.add_column("health", no_wrap=True, overflow="ellipsis")
-    for state in shown:
-        values = [short(state.values.get(key, "–")) for key in knobs]
+    for state in trials:
         table.add_row(
             state.trial + ("*" if state.is_baseline else "") + (" <" if state is leader else ""),
             state.status,
@@ -41,11 +46,11 @@ def page(policy: Policy, elapsed_s: float, width: int, height: int, hints: tuple
             "–" if state.value_mm is None else f"{state.value_mm:.2f}",
             "–" if math.isinf(state.best_mm) else f"{state.best_mm:.2f}",
             "–" if state.sdr_2mm is None else f"{state.sdr_2mm:.0f} %",
-            *(values if width >= _WIDE else [" ".join(values)]),
+            *(short(state.values.get(key, "–")) for key in knobs),
             _mark(state),
             style="bold" if state is leader else _STYLES[state.status],
         )
-    hidden = len(policy.trials) - len(shown)
+    hidden = len(policy.trials) - len(trials)
     more = [f"and {hidden} more, behind these"] if hidden else []
     lines = [*more, "", summary(policy, elapsed_s), *_rungs(policy), *hints]
     return Group(table, Text("\n".join(lines)))
@@ -64,7 +69,7 @@ def summary(policy: Policy, elapsed_s: float) -> str:
 
 def short(value: Any) -> str:
     """A knob's value in few characters."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _heads(knobs: list[str]) -> list[str]:
@@ -76,9 +81,9 @@ def _heads(knobs: list[str]) -> list[str]:
 def _rungs(policy: Policy) -> list[str]:
     """What each rung has seen and asks for."""
     return [
-        f"rung {row.rung} (after {row.fraction:.0%} of the epochs): {row.recorded} trials"
+        f"rung {row.rung} ({row.fraction:.0%} of the epochs): {row.recorded} trials"
         + (f", best {row.best_mm:.2f} mm" if row.best_mm is not None else "")
-        + (f"; to go on, a trial needs less than {row.cutoff_mm:.2f} mm" if row.cutoff_mm is not None else "")
+        + (f", next needs < {row.cutoff_mm:.2f} mm" if row.cutoff_mm is not None else "")
         for row in policy.rungs.rung_table()
         if row.recorded
     ]

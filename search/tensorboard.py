@@ -73,7 +73,9 @@ class TensorBoard:
     def _writer(self, event: Event) -> Any:
         trial = event["trial"]
         if trial not in self._writers:
-            self._writers[trial] = SummaryWriter(str(self._run.tensorboard_dir(trial)), flush_secs=_FLUSH_S)
+            folder = self._run.tensorboard_dir(trial)
+            number = len(list(folder.glob("events.*")))  # a driver each; the second of a second would take the first one's name
+            self._writers[trial] = SummaryWriter(str(folder), flush_secs=_FLUSH_S, filename_suffix=f".{number}")
         return self._writers[trial]
 
     def _add(self, event: Event, summary: Summary, epoch: int | None) -> None:
