@@ -84,7 +84,7 @@ def _of(run: Run, path: Path, now: float) -> Overview:
     best = best_trial(run)
     starts = run.trials["start_time"].dropna()
     began = float(starts.min()) if len(starts) else path.stat().st_mtime
-    scored = ((run.manifest or {}).get("test") or {}).get(ENSEMBLE) or {}
+    scored = ((run.manifest or {}).get("figures") or {}).get("test", {}).get(ENSEMBLE) or {}
     return Overview(
         run=path.name,
         path=str(path),

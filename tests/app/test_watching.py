@@ -73,4 +73,6 @@ def test_a_run_can_be_watched(tmp_path, films):
         assert "\x1b" not in said and "\r" not in said, "a log is plain text"
         assert f"optuna-dashboard {run}/study.journal" in said and f"tensorboard --logdir {run}/tensorboard" in said
         assert re.search(r"machines, actors +http://127\.0\.0\.1:\d+ ", said)
-        assert re.search(r"\| trials: .* running.* \| best .* mm \(t\d{4}\) \| search time left: ", said)
+        while not re.search(r"\| trials: .*running.* \| best .* \| search time left: ", live.said()):
+            assert time.monotonic() < deadline + 2 * PATIENCE_S, "a log that never says how the search stands"
+            time.sleep(1)

@@ -23,7 +23,7 @@ def runs(tmp_path: Path) -> Path:
         made = draw_run(tmp_path / name, trials=6, films=4, **how)
         shutil.move(made.path, root / name)
     (root / "finished" / "ensemble").mkdir(exist_ok=True)
-    (root / "finished" / "ensemble" / "manifest.json").write_text(json.dumps({"test": {"ensemble": {"mre_mm": 1.234}}}))
+    (root / "finished" / "ensemble" / "manifest.json").write_text(json.dumps({"figures": {"test": {"ensemble": {"mre_mm": 1.234}}}}))
     (root / "lost" / "plan.yaml").unlink()
     (root / "torn" / "ledger.jsonl").write_text("no event\n" + (root / "torn" / "ledger.jsonl").read_text())
     (root / "other").mkdir()
