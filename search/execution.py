@@ -11,7 +11,7 @@ from typing import Any
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.evaluate import table
-from search import packing, pages
+from search import packing, pages, watching
 from search.ask_ahead import AskAhead
 from search.bookkeeping import Bookkeeping
 from search.confirm import Confirmation
@@ -24,6 +24,7 @@ from search.retries import shares_device
 from search.room import Room
 from search.space import Space
 from search.tune import cluster as ray_cluster
+from search.tune.exporter import Exporter
 from search.tune.trial import Order, Shared
 from search.verdict import verdict
 
@@ -56,7 +57,7 @@ class Execution:
         self.cluster, self.workers, self.view, self.ledger = cluster, workers, view, ledger
         self._began, self._spent_s = time.monotonic(), spent_s
         timetable = Timetable(math.inf if hours is None else hours * 3600, space.promotion.share)
-        self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view, room)
+        self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view, room, Exporter())
         self.policy = self._books.policy
         self._asking = AskAhead(self.policy, space.sampler.ask_ahead)
         resources = space.resources
@@ -70,9 +71,11 @@ class Execution:
         """Everything; every state on the way can be resumed."""
         view = self.view
         self.ledger.append_run(pid=os.getpid(), workers=self.workers)
-        view.dashboard, view.elapsed_s = self.cluster.dashboard, self.elapsed_s
-        if self.cluster.dashboard:
-            view.say(f"Ray dashboard: http://{self.cluster.dashboard} (asks for the token in ~/.ray/auth_token)")
+        view.elapsed_s = self.elapsed_s
+        view.say("watch it, each in a terminal of its own (docs/watching.md says more):")
+        for line in watching.lines(watching.ways(self.run, self.cluster.dashboard, self.cluster.prometheus_config)):
+            view.say(line)
+        view.hints = tuple(watching.lines(watching.ways(self.run, self.cluster.dashboard)[:-1]))
         view.say(f"{self.workers} trials at a time, {self.space.resources.cpus_per_trial} CPUs each; run folder {self.run.path}")
         try:
             if searching:
@@ -150,6 +153,7 @@ class Execution:
 
     def _waiting(self) -> None:
         self.view.say(f"{self.elapsed_s() / 60:.1f} min: workers are still answering")
+        self._books.export()
 
     def _run_jobs(self, jobs: Sequence[Job]) -> None:
         """Train promotion's jobs until done, or until only the time to finish is left."""
@@ -180,7 +184,13 @@ class Execution:
             on_tick()
             self._books.tick()
 
-        return ray_cluster.run_orders(next_order, judge, self._shared, self.space.resources, self.workers, self.run.path, tick)
+        def next_begun() -> Order | None:
+            order = next_order()
+            if order is not None:
+                self._books.begun(order.trial, order.places)
+            return order
+
+        return ray_cluster.run_orders(next_begun, judge, self._shared, self.space.resources, self.workers, self.run.path, tick)
 
     def _fail(self, reason: str) -> Path:
         self.ledger.append_finished("failed", reason)

@@ -27,7 +27,7 @@ from search.sampler import Sampler
 from search.space import Space
 from search.standings import Standings, TrialState
 
-_TIME_IS_UP = "time for the search is up"
+TIME_IS_UP = "time for the search is up"
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,14 @@ class Policy:
         """
         time_is_up = self.pace.is_up(starting=True)
         if time_is_up:
-            self._stop_waiting(_TIME_IS_UP)
+            self._stop_waiting(TIME_IS_UP)
         if self._waiting:
             state = self.trials[self._waiting.pop(0)]
             return Assignment(state.trial, state.number, state.config, state.epoch, self._retries.is_alone(state.trial))
         while not self.is_searched:
             number = self.next_number
             if time_is_up or number >= self.space.budget.trials:
-                self._close(_TIME_IS_UP if time_is_up else f"all {number} trials proposed")
+                self._close(TIME_IS_UP if time_is_up else f"all {number} trials proposed")
             elif (assignment := self._announce(number)) is not None:
                 return assignment
         return None
@@ -170,7 +170,7 @@ class Policy:
         action, reason = decision.action, decision.reason
         is_done = epoch >= total and action is Action.CONTINUE
         if action is Action.CONTINUE and not is_done and self.pace.is_up_for(state):
-            action, reason = Action.STOP, f"epoch {epoch}: {_TIME_IS_UP}"
+            action, reason = Action.STOP, f"epoch {epoch}: {TIME_IS_UP}"
         names = names_in(figures.get("health"))
         lost = None if state.is_baseline else stops_for(state.config, names, epoch)
         if action is Action.CONTINUE and lost is not None:
@@ -323,6 +323,9 @@ class Policy:
         state.epoch = max(state.epoch, epoch)
         state.seconds += seconds
         state.health = names_in(report.get("health"))
+        state.peak_memory_mb = max(state.peak_memory_mb, report.get("peak_memory_mb") or 0.0)
+        if report.get("validated", True):
+            state.sdr_2mm = report.get("val_sdr_2mm")
         self.pace.cost.observe(state.config, epoch, int(report["image_size"]), seconds, report.get("micro_batch"))
         self.room.observe(state.config, epoch, report.get("micro_batch"), report.get("peak_memory_mb"))
         if state.seconds > 0:

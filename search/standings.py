@@ -11,7 +11,7 @@ from ceph_core.config import Config
 
 @dataclass
 class TrialState:
-    """A trial as the policy sees it."""
+    """A trial as the policy sees it: the last validation's MRE and SDR (percent), its best MRE, what it has taken so far."""
 
     trial: str
     number: int
@@ -22,6 +22,8 @@ class TrialState:
     value_mm: float | None = None
     best_mm: float = math.inf
     seconds: float = 0.0
+    sdr_2mm: float | None = None
+    peak_memory_mb: float = 0.0
     health: tuple[str, ...] = ()
     status: str = "running"
     reason: str = ""

@@ -7,7 +7,7 @@ driver and leaves no trial running that is not.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ from optuna.visualization import plot_parallel_coordinate
 from search.history import Point, Trial
 from search.space.knobs import Knob
 from search.told import distribution, quiet_optuna
+
+Notes = dict[str, str | int | float | bool]
+
+METRIC = "validation MRE, mm"
 
 _STATES = {"complete": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL, "infeasible": TrialState.FAIL}
 
@@ -57,9 +61,13 @@ class StudyMirror:
         name: of the study.
         knobs: what is searched.
         trials: the history so far; those without an outcome are shown as running.
+        notes: what people may want to know of a trial that has ended, beside its values; kept as attributes.
     """
 
-    def __init__(self, path: Path, name: str, knobs: Sequence[Knob], trials: Iterable[Trial] = ()) -> None:
+    def __init__(
+        self, path: Path, name: str, knobs: Sequence[Knob], trials: Iterable[Trial] = (), notes: Callable[[Trial], Notes] = lambda trial: {}
+    ) -> None:
+        self._notes = notes
         self._distributions = {knob.key: distribution(knob) for knob in knobs}
         self._written: dict[int, tuple[int, set[int]]] = {}
         building = path.with_name(f"{path.name}.building")
@@ -68,6 +76,7 @@ class StudyMirror:
         with quiet_optuna():
             self._storage = JournalStorage(_Copy(building))
             study = optuna.create_study(storage=self._storage, study_name=name, direction="minimize")
+            study.set_metric_names([METRIC])
             self._study_id = self._storage.get_study_id_from_name(study.study_name)
             for trial in sorted(trials, key=lambda trial: trial.number):
                 self.update(trial)
@@ -91,15 +100,16 @@ class StudyMirror:
                 epochs.add(epoch)
             if trial.outcome is not None:
                 value_mm = trial.outcome.value_mm
-                self._storage.set_trial_user_attr(trial_id, "outcome", trial.outcome.kind)
+                for key, note in {"outcome": trial.outcome.kind, **self._notes(trial)}.items():
+                    self._storage.set_trial_user_attr(trial_id, key, note)
                 self._storage.set_trial_state_values(trial_id, _STATES[trial.outcome.kind], None if value_mm is None else [value_mm])
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        attributes: dict[str, str | int | bool] = {"trial": trial.name or str(trial.number), "baseline": trial.is_baseline}
+        attributes: Notes = {"trial": trial.name or str(trial.number), "baseline": trial.is_baseline}
         if trial.curve:
             attributes["epochs"] = next(iter(trial.curve.values())).total_epochs
         if trial.outcome is not None:
-            attributes["outcome"] = trial.outcome.kind
+            attributes |= {"outcome": trial.outcome.kind, **self._notes(trial)}
         return create_trial(
             state=_STATES[trial.outcome.kind] if trial.outcome else TrialState.RUNNING,
             value=trial.outcome.value_mm if trial.outcome else None,

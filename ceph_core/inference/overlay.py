@@ -13,7 +13,7 @@ LONG_SIDE = 1600
 PREDICTED, REFERENCE, SUSPECT, DARK = (80, 200, 255), (255, 170, 60), (255, 255, 255), (0, 0, 0)
 """Amber, blue and a white ring (BGR): apart for colour-blind readers too."""
 _FONT, _LETTER, _RADIUS, _RING = cv2.FONT_HERSHEY_SIMPLEX, 0.6, 5, 13
-_WIDEST = LONG_SIDE / 16
+_WIDEST = 1 / 16
 
 _PNG = (
     *(cv2.IMWRITE_PNG_COMPRESSION, 1),
@@ -28,26 +28,28 @@ Box = tuple[int, int, int, int]
 def draw(
     film: NDArray[np.uint8],
     points_px: NDArray[np.float64],
-    symbols: Sequence[str],
+    symbols: Sequence[str] | None,
     reference_px: NDArray[np.float64] | None = None,
     suspect_px: NDArray[np.float64] | None = None,
     radius_px: NDArray[np.float64] | None = None,
+    long_side: int = LONG_SIDE,
 ) -> NDArray[np.uint8]:
     """The film in colour with its points as amber dots with symbols and, where given, the reference as blue crosses joined to them.
 
     Args:
         film: (h, w) grey.
         points_px: (K, 2) original px; NaN is left out.
-        symbols: K short names.
+        symbols: K short names; None: dots alone.
         reference_px: (K, 2) original px, NaN where missing.
         suspect_px: (K, 2) original px of points to look at again, NaN for the others: ringed, also where `points_px` has none (any more).
         radius_px: (K,) original px, drawn as a thin circle around each point; not where it is wider than a sixteenth of the film, when
             circles would hide what they are about.
+        long_side: of the picture, px; marks keep their size.
 
     Returns:
-        (H, W, 3) uint8 BGR, `LONG_SIDE` on its long side.
+        (H, W, 3) uint8 BGR.
     """
-    scale = LONG_SIDE / max(film.shape)
+    scale = long_side / max(film.shape)
     size = (max(1, round(film.shape[1] * scale)), max(1, round(film.shape[0] * scale)))
     shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     picture = np.asarray(cv2.cvtColor(cv2.resize(film, size, interpolation=shrink), cv2.COLOR_GRAY2BGR), dtype=np.uint8)
@@ -61,7 +63,7 @@ def draw(
             cv2.drawMarker(picture, true, DARK, cv2.MARKER_TILTED_CROSS, 14, 4, cv2.LINE_AA)
             cv2.drawMarker(picture, true, REFERENCE, cv2.MARKER_TILTED_CROSS, 13, 2, cv2.LINE_AA)
     for point, radius in zip(at, () if radius_px is None else radius_px.tolist(), strict=radius_px is not None):
-        if point is not None and radius * scale <= _WIDEST:
+        if point is not None and radius * scale <= _WIDEST * long_side:
             cv2.circle(picture, point, max(1, round(radius * scale)), PREDICTED, 1, cv2.LINE_AA)
     marked = [point for point in at if point is not None]
     for point in marked:
@@ -75,7 +77,7 @@ def draw(
     taken: list[Box] = [
         (x - reach, y - reach, x + reach, y + reach) for reach, points in ((_RADIUS, dots), (_RING, rings)) for x, y in points
     ]
-    for point, symbol in zip(at, symbols, strict=True):
+    for point, symbol in zip(at, symbols or (), strict=symbols is not None):
         if point is not None:
             _label(picture, symbol, point, taken)
     return picture

@@ -24,6 +24,7 @@ from ceph_core.metrics import radial_errors_mm, summarize
 from ceph_core.training import checkpoint, feedback
 from ceph_core.training.curriculum import warms_up
 from ceph_core.training.device import num_workers, peak_memory_mb, pick_device, pick_precision, picks_compile, picks_graphs, prepare
+from ceph_core.training.examples import Example, examples_of
 from ceph_core.training.feedback import Seen
 from ceph_core.training.health import Health
 from ceph_core.training.health.monitor import Monitor, mean_shape_mre_mm
@@ -51,6 +52,7 @@ class Training:
     Attributes:
         epoch: epochs done.
         learner: network, averaged weights and optimizer.
+        examples: what the last epoch's validation said of a few films; empty if it had none.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Training:
         self.precision = pick_precision(config.train, self.device)
         prepare(self.device)
         self.epoch = 0
+        self.examples: tuple[Example, ...] = ()
         self._in_epoch = False
         self._feedback = feedback.begin(config, data.train_ids, data.dataset, marks)
         self._monitor = Monitor(config, mean_shape_mre_mm(data))
@@ -115,6 +118,7 @@ class Training:
         torch.manual_seed(int(np.random.SeedSequence((self.config.train.seed, epoch)).generate_state(1)[0]))
         todo = plan(self.config, epoch, self._feedback)
         self._in_epoch = True
+        self.examples = ()
         train_loss, seen, todo = self._train(todo, epoch)
         self._feedback = feedback.after(self.config, self._feedback, seen)
         self._in_epoch = False
@@ -127,6 +131,7 @@ class Training:
             if math.isfinite(answers.loss):  # else diverged: decoding would give points even then, and no figure may look like one
                 val_loss, errors = answers.loss, self.errors_mm(answers, self.data.validation_ids)
                 width = answers.peak_width_rel
+                self.examples = examples_of(self._films.at(todo.size), self.data.validation_ids, answers)
         result = EpochResult(
             epoch=epoch,
             train_loss=train_loss,

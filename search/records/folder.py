@@ -174,11 +174,15 @@ def open_for_resume(run_dir: Path) -> RunFolder:
 
 
 def find_runs(root: Path) -> list[RunFolder]:
-    """Runs in a folder (or the folder itself, if it is a run), by name."""
-    if RunFolder(root).plan_path.exists():
+    """Runs in a folder (or the folder itself, if it is a run), by name; also what is left of one that has lost its plan."""
+    if _is_run(RunFolder(root)):
         return [RunFolder(root)]
     found = [RunFolder(path) for path in sorted(root.iterdir()) if not path.name.startswith(".")] if root.is_dir() else []
-    return [run for run in found if run.plan_path.exists()]
+    return [run for run in found if _is_run(run)]
+
+
+def _is_run(folder: RunFolder) -> bool:
+    return folder.plan_path.exists() or folder.ledger_path.exists()
 
 
 @contextmanager

@@ -49,12 +49,14 @@ class Cluster:
         cpus, gpus: of all nodes.
         dashboard: its address; empty if there is none.
         is_local: started by this process.
+        prometheus_config: Ray's own file for Prometheus, which finds every node of this cluster; empty if it is not known here.
     """
 
     cpus: float
     gpus: float
     dashboard: str
     is_local: bool
+    prometheus_config: str = ""
 
     def places(self, resources: Resources) -> int:
         """How many trials run at a time.
@@ -84,6 +86,7 @@ def connect(address: str | None) -> Cluster:
     """
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # failed trials are told by our own records
+    context: Any
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         context = ray.init(address="local", include_dashboard=True, dashboard_host="127.0.0.1", **options)
@@ -98,7 +101,10 @@ def connect(address: str | None) -> Cluster:
         # Ray's own handler would end the driver on the spot; a scheduler's SIGTERM deserves what Ctrl-C gets.
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     total = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), context.dashboard_url or "", is_local=address is None)
+    # Not `session_latest`: that is whichever Ray was started last on this machine.  The file itself follows within seconds.
+    session = Path(context.address_info["session_dir"])
+    config = str(session / "metrics" / "prometheus" / "prometheus.yml") if session.is_dir() else ""
+    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), context.dashboard_url or "", address is None, config)
 
 
 def has_gpu(address: str) -> bool:
@@ -165,8 +171,10 @@ def run_orders(
     scratch = run_dir / ".ray"
     shutil.rmtree(scratch, ignore_errors=True)  # a killed driver's
     searcher = OrderSearcher(next_order, workers)
+    trainable = tune.with_resources(tune.with_parameters(LandmarkTrial, shared=shared), partial(bundle, resources))
+    trainable.__qualname__ = LandmarkTrial.__name__  # what the dashboard calls an actor; Tune's wrapper has its own
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(LandmarkTrial, shared=shared), partial(bundle, resources)),
+        trainable,
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=JudgeScheduler(judge),

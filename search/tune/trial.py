@@ -16,9 +16,11 @@ from ray import tune
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
 from ceph_core.training.checkpoint import STATE_FILE, Saver
+from ceph_core.training.examples import Example
 from ceph_core.training.progressive import epoch_of_share
 from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from ceph_core.training.trainer import EpochResult, Training
+from search import overlays
 from search.records import atomic
 
 REPORTS_FILE = "reports.jsonl"
@@ -31,6 +33,7 @@ class TrainingLike(Protocol):
     """What a trial consumes: `ceph_core.training.Training`, or a made-up curve in tests."""
 
     epoch: int
+    examples: tuple[Example, ...]
 
     def __iter__(self) -> Iterator[EpochResult]: ...
 
@@ -107,6 +110,10 @@ class LandmarkTrial(tune.Trainable):
         torch.set_num_threads(shared.threads)
         self._begin(config)
 
+    def __repr__(self) -> str:
+        """What Ray's dashboard shows; it asks once, so that it cannot say which trial an actor that is used again has come to."""
+        return f"trials of {self._folder.parents[1].name}, {self._folder.name} first"
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The actor is reused for another trial.  Never False: that would mark the new trial failed."""
         self._leave()
@@ -139,7 +146,10 @@ class LandmarkTrial(tune.Trainable):
             self._training.offer(self._snapshots, result)
         total = self._config.train.epochs
         rungs = {epoch_of_share(share, total) for share in self._shared.rungs}
-        if result.epoch in rungs or result.epoch == total or self._saver.is_due:
+        is_mark = result.epoch in rungs or result.epoch == total
+        if is_mark:
+            overlays.put(self._folder, result.epoch, self._training.examples)
+        if is_mark or self._saver.is_due:
             self._save()
         if result.epoch == total:
             self._saver.wait()  # whoever hears of the end may read the state at once

@@ -56,6 +56,8 @@ def mre_mm(config: Config, epoch: int) -> float:
 class MadeUp:
     """See `TrainingLike` in search/tune/trial.py; goes on from its state exactly."""
 
+    examples = ()
+
     def __init__(self, config: Config, resume: Path | None) -> None:
         self.config = config
         self._name = uuid.uuid4().hex

@@ -53,6 +53,17 @@ def test_mirror_shows_the_search(path):
     assert math.isnan(trials[2].intermediate_values[3])
 
 
+def test_people_find_the_unit_and_what_became_of_a_trial(path):
+    """Also while the driver has the journal open, and whether a trial ended before or after it was opened."""
+    sampler = lived()
+    mirror = StudyMirror(path, "run", SPACE, sampler.trials, lambda trial: {"reason": f"because of {trial.name}", "trained_s": 1.5})
+    assert optuna.load_study(storage=JournalStorage(JournalFileBackend(str(path))), study_name="run").metric_names == ["validation MRE, mm"]
+    assert [trial.user_attrs.get("reason") for trial in read(path)] == [*(f"because of t000{number}" for number in range(4)), None]
+    sampler.tell(4, Outcome("complete", 4.5))
+    mirror.update(sampler.trials[4])
+    assert read(path)[4].user_attrs["reason"] == "because of t0004" and read(path)[4].user_attrs["trained_s"] == 1.5
+
+
 def test_appending_equals_rebuilding(path, tmp_path):
     sampler = lived()
     mirror = StudyMirror(path, "run", SPACE)

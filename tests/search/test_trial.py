@@ -7,6 +7,7 @@ import pytest
 
 from ceph_core.config import Config, get
 from ceph_core.data import cache, fingerprint
+from ceph_core.data.films import TrainingData
 from ceph_core.training.checkpoint import STATE_FILE
 from ceph_core.training.trainer import EpochResult
 from search.policy import Policy
@@ -26,6 +27,7 @@ class Recorded:
     """A training of one epoch that keeps the configuration it was given."""
 
     epoch = 0
+    examples = ()
 
     def __init__(self, config: Config) -> None:
         received.append(config)
@@ -54,6 +56,13 @@ def _actor(order: Order, build: str = "tests.search.made_up:build") -> LandmarkT
     actor = LandmarkTrial.__new__(LandmarkTrial)
     actor.setup(_sent(order), Shared(None, (0.2, 0.5), 1, False, build))
     return actor
+
+
+def actor_on(folder: Path, config: Config, data: TrainingData, rungs: tuple[float, ...]) -> tuple[LandmarkTrial, Path]:
+    """An actor that trains for real, and its folder."""
+    actor = LandmarkTrial.__new__(LandmarkTrial)
+    actor.setup(_sent(Order(folder.name, config.model_dump(mode="json"), str(folder))), Shared(data, rungs, 1, False))
+    return actor, folder
 
 
 def _sent(order: Order) -> dict:
@@ -248,3 +257,8 @@ def test_a_gpu_trial_never_falls_back_to_the_cpu(tmp_path, monkeypatch):
     actor._shared = Shared(None, (0.2, 0.5), 1, True, None)
     with pytest.raises(RuntimeError, match="torch sees none"):
         actor._device()
+
+
+def test_the_dashboard_is_told_whose_trials_an_actor_trains(tmp_path):
+    actor = _actor(_order(tmp_path / "my-run" / "trials" / "t0003"))
+    assert repr(actor) == "trials of my-run, t0003 first"
