@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from search.policy import TIME_IS_UP
+
 
 @dataclass(frozen=True)
 class Spending:
@@ -14,7 +16,8 @@ class Spending:
     Attributes:
         device: "GPU" or "CPU core".
         spent_h: of all trainings, confirming ones included.
-        saved_h: that trials stopped early would have gone on to take, at the seconds an epoch they had shown.
+        saved_h: that trials stopped early would have gone on to take, at the seconds an epoch they had shown; those that only the
+            clock stopped saved nothing.
     """
 
     device: str
@@ -40,6 +43,7 @@ def spending(trials: pd.DataFrame, resources: Mapping[str, Any], gpu_share: floa
     given = resources.get("gpus_per_trial", 1)
     share = gpu_share if isinstance(given, str) else float(given)
     device, each = ("GPU", 1.0 if share is None else share) if share != 0 else ("CPU core", float(resources.get("cpus_per_trial", 1)))
-    stopped = trials[(trials["status"] == "stopped") & trials["seconds_per_epoch"].notna()]
+    is_spared = (trials["status"] == "stopped") & ~trials["reason"].str.contains(TIME_IS_UP, regex=False)
+    stopped = trials[is_spared & trials["seconds_per_epoch"].notna()]
     left_s = ((stopped["epochs"] - stopped["epochs_done"]).clip(lower=0) * stopped["seconds_per_epoch"]).sum()
     return Spending(device, each * float(trials["seconds"].sum()) / 3600, each * float(left_s) / 3600)
