@@ -3,12 +3,26 @@
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.resources import files
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webdriver import WebDriver
+
+
+def problems_of(browser: WebDriver) -> list[str]:
+    """What axe calls serious or critical on the page that is open, with the first place of each."""
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    browser.execute_script(axe)
+    found = browser.execute_async_script("axe.run().then(arguments[0])")
+    assert len(found["passes"]) > 5
+    return [
+        f"{each['impact']}: {each['id']}: {each['nodes'][0]['html'][:200]}"
+        for each in found["violations"]
+        if each["impact"] in ("serious", "critical")
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -40,8 +40,10 @@ def draw_film(path: Path, points: np.ndarray, seed: int) -> None:
     cv2.imwrite(str(path), film.clip(0, 255).astype(np.uint8))
 
 
-def draw_run(folder: Path, trials: int = 12, promoted: bool = True, finished: bool = True, films: int = 10) -> records.RunFolder:
-    """Trial 0 is the baseline, 3 fails, most of the others are stopped at a rung; `promoted` adds predictions of a test."""
+def draw_run(
+    folder: Path, trials: int = 12, promoted: bool = True, finished: bool = True, films: int = 10, judged: bool = False
+) -> records.RunFolder:
+    """Trial 0 is the baseline, 3 fails, most of the others are stopped at a rung; `promoted` adds predictions of a test, `judged` those of validation films."""
     plan = {
         "command": f"python run_search.py --space spaces/drawn.yaml --trials {trials} --seed 7",
         "space": drawn_space(trials).to_dict(),
@@ -81,7 +83,7 @@ def draw_run(folder: Path, trials: int = 12, promoted: bool = True, finished: bo
                     for trial, searched, anew in (("t0000", 1.7, 1.72), ("t0001", 1.4, 1.55), ("t0006", 1.45, None))
                 ],
             )
-            draw_predictions(run)
+            draw_predictions(run, judged)
             draw_doubts(run)
         if finished:
             ledger.append_finished(time=3000.0)
@@ -195,10 +197,10 @@ def draw_doubts(run: records.RunFolder) -> None:
     Reviewer.fit(ISBI19.symbols, placed.points["reference"] * SPACING_MM, confidence).save(run.ensemble_dir / SHAPE_FILE)
 
 
-def draw_predictions(run: records.RunFolder) -> None:
+def draw_predictions(run: records.RunFolder, judged: bool) -> None:
     """Errors grow from ensemble to mean shape; the last film's ensemble misses one landmark by far; "LL" is missing on one film.
 
-    The validation films have the mean shape's and the readers' points, and the ensemble's.
+    If they are judged, the validation films have the mean shape's and the readers' points, and the ensemble's.
     """
     splits = records.load(run.path).splits
     scatter_px = {"ensemble": 1.6, "best single": 1.9, "baseline": 2.3, "member:t0001": 1.9, "member:t0006 seed 1": 2.0, "mean shape": 9.0}
@@ -209,7 +211,7 @@ def draw_predictions(run: records.RunFolder) -> None:
         if int(film) % 5 == 2:
             truth[13] = np.nan
         for model, scatter in {"reference": 0.0, **scatter_px}.items():
-            if split == "validation" and (model in ("best single", "baseline") or model.startswith("member")):
+            if split == "validation" and (not judged or model in ("best single", "baseline") or model.startswith("member")):
                 continue
             points = truth + np.random.default_rng([int(film), len(tables)]).normal(0, scatter, truth.shape)
             if not model.startswith(("reference", "reader")):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from selenium.webdriver import Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
@@ -14,12 +15,19 @@ from search.commands import list as list_command
 from search.commands import report as report_command
 from search.report import build
 from search.report.comparison import Comparison, compare
+from tests.search.conftest import problems_of
 from tests.search.drawn_run import SPACING_MM, draw_run, true_points
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(draw_run(tmp_path_factory.mktemp("run"), trials=20).path)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page on which nothing is missing."""
+    return build(draw_run(tmp_path_factory.mktemp("run"), trials=30, films=80, judged=True).path)
 
 
 def text_of(page: Path) -> str:
@@ -31,7 +39,7 @@ def text_of(page: Path) -> str:
 def test_the_page_is_one_file_of_bounded_size(page: Path) -> None:
     html = page.read_text()
     assert len(html) < 15e6
-    assert html.count('<script type="application/json"') == 7
+    assert html.count('<script type="application/json"') == 8
     assert not re.search(r"<(script|img|link|iframe)[^>]*(src|href)=(?![\"']?data:)", html)
 
 
@@ -46,7 +54,7 @@ def test_the_headline_is_the_metric_of_the_predictions(page: Path) -> None:
     expected = float(np.hypot(*(points - truth).T)[marked].mean() * SPACING_MM)
     assert comparison.rows["ensemble"].summary.mre_mm == pytest.approx(expected)
     assert f"{expected:.2f} mm mean radial error of the ensemble" in text_of(page)
-    assert list(comparison.rows)[:4] == ["ensemble", "best single", "baseline", "mean shape"]
+    assert list(comparison.rows)[:6] == ["ensemble", "best single", "baseline", "member:t0001", "member:t0006 seed 1", "mean shape"]
     assert comparison.paired["baseline"].difference_mm < 0
 
 
@@ -140,12 +148,20 @@ def test_a_real_browser_draws_the_page_without_network(browser: WebDriver, page:
     browser.set_window_size(1200, 900)
     browser.execute_async_script("setTimeout(arguments[0], 600)")  # plots follow the window after a moment
     boxes = browser.find_elements(By.CSS_SELECTOR, ".plot")
-    assert len(boxes) == 7
+    assert len(boxes) == 8
     for box in boxes:
         assert box.find_elements(By.CSS_SELECTOR, "svg.main-svg"), box.get_attribute("data-figure")
         assert box.size["height"] > 100
     assert len(browser.find_elements(By.CSS_SELECTOR, "[data-figure=curves] .scatterlayer .trace path.js-line")) > 4
-    for table, rows in (("comparison", 7), ("leaderboard", 20), ("landmark", 19), ("tier", 3)):
+    for table, rows in (
+        ("comparison", 9),
+        ("success", 9),
+        ("leaderboard", 20),
+        ("landmark", 19),
+        ("group", 5),
+        ("measurement", 9),
+        ("tier", 3),
+    ):
         assert len(browser.find_elements(By.CSS_SELECTOR, f"#{table}-table tbody tr")) == rows
     pictures = browser.find_elements(By.CSS_SELECTOR, ".gallery svg image")
     assert len(pictures) == 5
@@ -154,6 +170,22 @@ def test_a_real_browser_draws_the_page_without_network(browser: WebDriver, page:
     assert [entry for entry in browser.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}] == []
     requests = [entry["message"] for entry in browser.get_log("performance") if 'Network.requestWillBeSent"' in entry["message"]]
     assert not [message for message in requests if re.search(r'"url":"(https?|wss?):', message)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_everybody_can_read_it(browser: WebDriver, judged: Path, colours: str) -> None:
+    """axe finds nothing serious: contrast, names, order, what keys reach."""
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": colours}]})
+    browser.get(judged.as_uri())
+    assert problems_of(browser) == []
+
+
+@pytest.mark.slow
+def test_keys_sort_a_table(browser: WebDriver, page: Path) -> None:
+    browser.get(page.as_uri())
+    browser.find_element(By.CSS_SELECTOR, "#landmark-table thead th:nth-child(3) button").send_keys(Keys.ENTER)
+    assert browser.find_element(By.CSS_SELECTOR, "#landmark-table thead th:nth-child(3)").get_attribute("aria-sort") == "ascending"
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from tests.search.report_numbers import CHECKS, TABLES, Page, Run, check_report
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = draw_run(tmp_path_factory.mktemp("run"), trials=30, films=80)
+    run = draw_run(tmp_path_factory.mktemp("run"), trials=30, films=80, judged=True)
     build(run.path)
     return run.path
 

@@ -21,6 +21,7 @@ from ceph_core.config import SourceConfig
 from ceph_core.landmarks import ISBI19
 from search import records
 from search.viewer import build
+from tests.search.conftest import problems_of
 from tests.search.drawn_run import draw_run
 from tests.search.test_viewer import HOSTILE, draw_hostile_run, shown, silent
 
@@ -424,6 +425,12 @@ def test_what_is_missing_is_said(viewer: Viewer, tmp_path: Path) -> None:
     viewer.page = build(draw_run(tmp_path / "other", trials=1, promoted=False, finished=False).path)
     viewer.open()
     assert "No film to show yet" in viewer.browser.find_element(By.TAG_NAME, "main").text
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_everybody_can_use_it(viewer: Viewer, colours: str) -> None:
+    viewer.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": colours}]})
+    assert problems_of(viewer.browser) == []
 
 
 def test_a_phone_shows_the_film_and_a_finger_moves_a_point(viewer: Viewer) -> None:
