@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ceph_core.errors import InputError
 from ceph_core.landmarks import PROTOCOLS, Protocol, canonical
 from ceph_core.metrics import radial_errors_mm
-from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, READER_PREFIX, REFERENCE, Run
+from search.records import BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, MEMBER_PREFIX, READER_PREFIX, REFERENCE, Run
 from search.viewer.pictures import Picture
 
 Array = NDArray[np.float64]
@@ -40,14 +40,20 @@ def content(run: Run, pictures: Mapping[str, Picture]) -> dict[str, Any]:
     by_model = {str(model): _on_films(rows, films, symbols) for model, rows in table.groupby("model", sort=False)}
     points = {model: placed[..., :2] for model, placed in by_model.items()}
     reference = points.pop(REFERENCE, np.full((len(films), len(symbols), 2), np.nan))
-    mre_mm = {model: _mre_mm(placed, reference, spacing) for model, placed in points.items()}
-    radii, reasons, notes = _doubts(run, by_model.get(ENSEMBLE), symbols, spacing)
     place_of = {row["film"]: {"role": row["role"], "fold": row["fold"]} for row in table.drop_duplicates("film").to_dict("records")}
+    # What chose a model flatters it: where it was tested, the test films count.
+    is_test = np.array([place_of[film]["role"] == "test" for film in films], dtype=bool)
+    tested = {model: is_test & ~np.isnan(placed).all(axis=(1, 2)) for model, placed in points.items()}
+    counted = {model: rows if rows.any() else np.ones_like(is_test) for model, rows in tested.items()}
+    mre_mm = {
+        model: _mre_mm(placed[counted[model]], reference[counted[model]], spacing[counted[model]]) for model, placed in points.items()
+    }
+    radii, reasons, notes = _doubts(run, by_model.get(ENSEMBLE), symbols, spacing)
     return {
         "run": {"name": run.folder.path.resolve().name, "id": run_id(run), "status": run.status},
         "landmarks": [{"symbol": symbol, "name": _name_of(symbol)} for symbol in symbols],
         "models": [
-            {"name": model, "kind": _kind(model), "mre_mm": _number(mre_mm[model], 4)}
+            {"name": model, "mre_mm": _number(mre_mm[model], 4)}
             for model in sorted(points, key=lambda model: (_rank(model), mre_mm[model], model))
         ],
         "ensemble": ENSEMBLE,
@@ -145,16 +151,12 @@ def _number(value: float, digits: int) -> float | None:
 
 
 def _rank(model: str) -> int:
-    """Networks by what they are for, then by their error; people; the mean shape."""
+    """Networks by what they are for, then by their error; members of the ensemble; people; the mean shape."""
     if model in (ENSEMBLE, BEST_SINGLE):
         return (ENSEMBLE, BEST_SINGLE).index(model)
-    return 4 if model == MEAN_SHAPE else 3 if model.startswith(READER_PREFIX) else 2
-
-
-def _kind(model: str) -> str:
-    if model.startswith(READER_PREFIX):
-        return "reader"
-    return model if model in (ENSEMBLE, BEST_SINGLE, BASELINE, MEAN_SHAPE) else "candidate"
+    if model == MEAN_SHAPE:
+        return 5
+    return 4 if model.startswith(READER_PREFIX) else 3 if model.startswith(MEMBER_PREFIX) else 2
 
 
 def _name_of(symbol: str) -> str:

@@ -34,9 +34,10 @@ function page(by) {
   else tell(by > 0 ? "This is the last film of the list." : "This is the first film of the list.");
 }
 
-/** After corrections changed: everything that shows them. */
-function drawCorrections() {
-  drawList(true);
+/** After corrections changed, of the open film or of any: everything that shows them. */
+function drawCorrections(isOfOpenFilm = false) {
+  if (isOfOpenFilm) drawRow(view.film);
+  else drawList(true);
   drawFilmBar();
   drawTable();
   drawFrame();
@@ -45,7 +46,7 @@ function drawCorrections() {
 
 function changed(film, draft, series = "") {
   change(new Map([[film.id, draft]]), series);
-  drawCorrections();
+  drawCorrections(film === view.film);
 }
 
 function select(place) {
@@ -293,8 +294,10 @@ function pressedKey(event) {
     return movePoint(Number(handle.dataset.place), [dx * by, dy * by]);
   }
   if (handle && (event.key === "Delete" || event.key === "Backspace")) {
+    const { place } = handle.dataset;
     event.preventDefault();
-    return toggleMissing(Number(handle.dataset.place));
+    toggleMissing(Number(place));
+    return table.querySelector(`.lose[data-place="${place}"]`)?.focus(); // from where it can be brought back
   }
   if (event.target.closest?.("#list") && arrows[event.key]?.[1]) {
     event.preventDefault();

@@ -23,6 +23,14 @@ function drawList(isKept = false) {
   position();
 }
 
+/** The row of one film whose figures have changed. */
+function drawRow(film) {
+  const old = buttonOf(film.id);
+  const isFocused = old !== undefined && old === document.activeElement;
+  old?.closest("li").replaceWith(rowElement(figuresOf(film)));
+  if (isFocused) buttonOf(film.id).focus({ preventScroll: true });
+}
+
 function rowElement({ film, mean, worst, place, doubts }) {
   const draft = draftOf(film);
   const edits = numEdits(film);
@@ -119,7 +127,7 @@ function drawFilmBar() {
   if (mean !== null) facts.push(`mean ${number(mean)} mm`, `worst ${landmarks[place].symbol} ${number(worst, 1)} mm`);
   else facts.push(film.spacing_mm ? "no reference to measure against" : "mm a pixel unknown");
   const base = baseOf(film);
-  if (draftOf(film)) facts.push(`corrects ${base.from === "reference" ? "the reference" : `the prediction of ${base.model}`}`);
+  facts.push(`corrections start from ${base.from === "reference" ? "the reference" : `the prediction of ${base.model}`}`);
   document.getElementById("facts").textContent = facts.join(" · ");
   document.getElementById("problem").textContent = film.picture ? film.problem : "";
   document.getElementById("reviewed").setAttribute("aria-pressed", String(draftOf(film)?.reviewed ?? false));

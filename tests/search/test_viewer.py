@@ -20,6 +20,14 @@ from search.viewer.pictures import SIDE_PX, encode, write_pictures
 from tests.search.drawn_run import draw_run, true_points
 
 
+def draw_tested_run(folder: Path) -> records.RunFolder:
+    """A drawn run of one trial that has predictions of its five test films alone."""
+    run = draw_run(folder, trials=1)
+    points = records.load(run.path).predictions
+    records.write_predictions(run, points[points["role"] == "test"])
+    return run
+
+
 def silent(done: int, total: int) -> None:
     pass
 
@@ -32,7 +40,7 @@ def shown(page: Path) -> dict[str, Any]:
 
 
 def test_every_predicted_film_is_there_with_all_that_is_known_of_it(tmp_path: Path) -> None:
-    run = draw_run(tmp_path, trials=1)
+    run = draw_tested_run(tmp_path)
     content = shown(build(run.path))
     comparison = compare(records.load(run.path))
     assert isinstance(comparison, Comparison)
@@ -41,7 +49,8 @@ def test_every_predicted_film_is_there_with_all_that_is_known_of_it(tmp_path: Pa
     assert [model["name"] for model in content["models"]][:3] == ["ensemble", "best single", "baseline"]
     assert content["models"][-1]["name"] == "mean shape" and not any(model["name"] == "reference" for model in content["models"])
     for model in content["models"]:
-        assert model["mre_mm"] == pytest.approx(comparison.rows[model["name"]].summary.mre_mm, abs=1e-3)
+        if not model["name"].startswith("member:"):
+            assert model["mre_mm"] == pytest.approx(comparison.rows[model["name"]].summary.mre_mm, abs=1e-3)
     for film in content["films"]:
         truth = true_points(int(film["id"]))
         assert (film["role"], film["split"], film["group"]) == ("test", "test", f"g{int(film['id'])}")
@@ -51,8 +60,22 @@ def test_every_predicted_film_is_there_with_all_that_is_known_of_it(tmp_path: Pa
     assert [film["id"] for film in content["films"] if None in film["reference"]] == ["007"]
 
 
+def test_films_of_both_roles_are_there_and_a_model_has_the_error_of_its_test(tmp_path: Path) -> None:
+    run = draw_tested_run(tmp_path)
+    points = records.load(run.path).predictions
+    judged = points[points["model"].isin(["ensemble", "reference"])].assign(role="validation")
+    judged["film"] = judged["film"].map(lambda film: f"{int(film) - 5:03d}")
+    judged["x_px"] += 50 * (judged["model"] == "ensemble")
+    records.write_predictions(run, pd.concat([points, judged]))
+    content, comparison = shown(build(run.path)), compare(records.load(run.path))
+    assert isinstance(comparison, Comparison)
+    assert [film["role"] for film in content["films"]] == ["test"] * 5 + ["validation"] * 5
+    assert content["models"][0]["name"] == "ensemble"
+    assert content["models"][0]["mre_mm"] == pytest.approx(comparison.rows["ensemble"].summary.mre_mm, abs=1e-3)
+
+
 def test_radii_and_doubts_are_the_ensembles_own(tmp_path: Path) -> None:
-    run = draw_run(tmp_path, trials=1)
+    run = draw_tested_run(tmp_path)
     run.ensemble_dir.mkdir()
     radii = Calibration(symbols=ISBI19.symbols, intercepts=(0.0,) * 19, slope=0.0, scores=(0.0, 2.0), constant_mm=(1.0,) * 19, num_films=20)
     radii.save(run.ensemble_dir / "calibration.json")
@@ -66,9 +89,9 @@ def test_radii_and_doubts_are_the_ensembles_own(tmp_path: Path) -> None:
 
 
 def test_without_an_ensemble_the_best_model_comes_first(tmp_path: Path) -> None:
-    run = draw_run(tmp_path, trials=1)
+    run = draw_tested_run(tmp_path)
     points = records.load(run.path).predictions
-    points = points[~points["model"].isin(["ensemble", "best single"])]
+    points = points[~points["model"].isin(["ensemble", "best single"]) & ~points["model"].str.startswith("member:")]
     points = points.replace({"model": {"baseline": "t0003 seed 1"}}).assign(role="validation")
     records.write_predictions(run, pd.concat([points, points[points["model"] == "mean shape"].assign(model="t0001")]))
     content = shown(build(run.path))
@@ -87,7 +110,7 @@ def test_an_unfinished_run_has_a_page_that_says_so(tmp_path: Path) -> None:
 
 
 def test_films_without_a_reference_or_a_row_in_the_splits(tmp_path: Path) -> None:
-    run = draw_run(tmp_path, trials=1)
+    run = draw_tested_run(tmp_path)
     loaded = records.load(run.path)
     records.write_splits(run, loaded.splits[loaded.splits["film"] != "009"])
     records.write_predictions(
@@ -102,7 +125,7 @@ HOSTILE = ("Müller 鼻 1", 'it\'s "quoted" & <b>', "</script><script>alert(1)</
 
 
 def draw_hostile_run(folder: Path) -> records.RunFolder:
-    run = draw_run(folder, trials=1)
+    run = draw_tested_run(folder)
     loaded = records.load(run.path)
     names = dict(zip(loaded.predictions["film"].unique(), HOSTILE, strict=True))
     records.write_splits(run, loaded.splits.replace({"film": names}))
@@ -118,7 +141,7 @@ def test_no_name_of_a_film_breaks_the_page(tmp_path: Path) -> None:
 
 
 def test_a_picture_is_written_once_and_outlives_its_film(tmp_path: Path) -> None:
-    run = draw_run(tmp_path, trials=1)
+    run = draw_tested_run(tmp_path)
     first, second = (Path(path) for path in records.load(run.path).splits["image"].iloc[-2:])
     read: list[Path] = []
 
@@ -149,7 +172,7 @@ def test_a_picture_is_written_once_and_outlives_its_film(tmp_path: Path) -> None
 
 
 def test_a_film_that_cannot_be_read_is_told_with_its_reason(tmp_path: Path) -> None:
-    run = draw_run(tmp_path, trials=1)
+    run = draw_tested_run(tmp_path)
     film = Path(records.load(run.path).splits["image"].iloc[-1])
     film.write_bytes(film.read_bytes()[:400])  # the header stands: its size is known
     told = shown(build(run.path))["films"][-1]
@@ -162,7 +185,7 @@ def test_a_picture_holds_pixels_and_nothing_else(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "Jane Doe"  # turned, and named
     Image.fromarray(np.full((40, 20), 90, np.uint8)).save(film, exif=exif)
-    run = draw_run(tmp_path, trials=1)
+    run = draw_tested_run(tmp_path)
     splits = records.load(run.path).splits
     splits.loc[splits["film"] == "009", "image"] = str(film)
     records.write_splits(run, splits)
@@ -198,7 +221,7 @@ def test_no_half_written_picture_is_left(tmp_path: Path) -> None:
 
 
 def test_the_report_is_written_even_where_the_viewer_cannot_be(tmp_path: Path) -> None:
-    run = draw_run(tmp_path, trials=1)
+    run = draw_tested_run(tmp_path)
     run.pictures_dir.write_text("in the way")
     with pytest.raises(FileExistsError):
         pages.write(run.path)

@@ -23,7 +23,7 @@ from search import records
 from search.viewer import build
 from tests.search.conftest import problems_of
 from tests.search.drawn_run import draw_run
-from tests.search.test_viewer import HOSTILE, draw_hostile_run, shown, silent
+from tests.search.test_viewer import HOSTILE, draw_hostile_run, draw_tested_run, shown, silent
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +33,7 @@ ENLARGED = 6
 
 def draw_large_run(folder: Path) -> records.RunFolder:
     """A drawn run whose films and points are enlarged, with another spacing along y; film 009 shows but a spot, where its S is."""
-    run = draw_run(folder, trials=1)
+    run = draw_tested_run(folder)
     loaded = records.load(run.path)
     splits, points = loaded.splits, loaded.predictions
     splits["spacing_x_mm"], splits["spacing_y_mm"] = 0.1, 0.11
@@ -126,6 +126,9 @@ class Viewer:
         self.browser.find_element(By.ID, "file").send_keys(str(file))
         wait(lambda: f"taken from {file.name}" in self.text("said"))
 
+    def warns_on_leaving(self) -> bool:
+        return bool(self.run("return !window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"))
+
     def complaints(self) -> list[str]:
         return [entry["message"] for entry in self.browser.get_log("browser") if entry["level"] in {"SEVERE", "WARNING"}]
 
@@ -183,21 +186,27 @@ def test_a_dropped_point_is_saved_where_it_was_dropped(viewer: Viewer) -> None:
 
 def test_the_picture_lies_under_the_points(viewer: Viewer) -> None:
     viewer.open("009")
-    viewer.browser.find_element(By.CSS_SELECTOR, ".go[data-place='0']").click()
-    expected = viewer.on_screen("S")
-    viewer.press("rpl")  # nothing but the film is in sight
-    viewer.run("for (const each of document.querySelectorAll('#zooms, .selected')) each.style.visibility = 'hidden'")
-    box = viewer.run(
-        "const box = document.getElementById('frame').getBoundingClientRect(); return [box.left, box.top, box.width, box.height]"
-    )
-    time.sleep(0.5)
-    seen = cv2.imdecode(np.frombuffer(viewer.browser.get_screenshot_as_png(), np.uint8), cv2.IMREAD_GRAYSCALE).astype(float)
-    left, top, width, height = np.rint(box).astype(int)
-    seen = np.where(seen < 40, 0, seen)[top : top + height, left : left + width]
-    middle = [(seen.sum(axis) * np.arange(seen.shape[1 - axis])).sum() / seen.sum() for axis in (0, 1)]
-    scale = 1 / (viewer.in_film(np.array([1.0, 0.0])) - viewer.in_film(np.array([0.0, 0.0])))[0]
-    # A pixel of the screenshot has its middle at a half in CSS pixels.
-    np.testing.assert_allclose((np.array(middle) + [left, top] + 0.5 - expected) / scale, 0, atol=0.4)
+    viewer.choose("landmark", "0")  # S alone, and near
+    viewer.run("document.activeElement.blur()")
+    viewer.press("pl")
+    viewer.run("for (const each of document.querySelectorAll('#zooms, #layer-over')) each.style.visibility = 'hidden'")
+
+    def middle() -> np.ndarray:
+        """Of what is bright on the stage, px of the screenshot."""
+        time.sleep(0.4)
+        box = viewer.run("const box = document.getElementById('frame').getBoundingClientRect(); return Object.values(box.toJSON())")
+        left, top, width, height = np.rint(box[:4]).astype(int) + np.array([2, 2, -4, -4])  # an edge between two pixels is part page
+        seen = cv2.imdecode(np.frombuffer(viewer.browser.get_screenshot_as_png(), np.uint8), cv2.IMREAD_GRAYSCALE).astype(float)
+        seen = np.where(seen < 40, 0, seen)[top : top + height, left : left + width]
+        return np.array([(seen.sum(axis) * np.arange(seen.shape[1 - axis])).sum() / seen.sum() for axis in (0, 1)])
+
+    viewer.run("document.getElementById('layer-film').style.visibility = 'hidden'")
+    ring = middle()
+    viewer.run("document.getElementById('layer-film').style.visibility = ''")
+    viewer.press("r")
+    spot = middle()
+    per_pixel = (viewer.in_film(np.array([1.0, 0.0])) - viewer.in_film(np.array([0.0, 0.0])))[0]
+    np.testing.assert_allclose((spot - ring) * per_pixel, 0, atol=0.3)
 
 
 def test_keys_move_undo_and_take_away(viewer: Viewer) -> None:
@@ -211,6 +220,7 @@ def test_keys_move_undo_and_take_away(viewer: Viewer) -> None:
     assert viewer.text("film-name") == "005", "arrows moved the point, not the list"
     viewer.press(Keys.TAB, Keys.DELETE)  # N, the next point
     assert not viewer.handle("N").is_displayed()
+    assert viewer.run("return document.activeElement.getAttribute('aria-label')") == "N: bring back"
     viewer.click("reviewed")
     file = viewer.save()
     found = read_back(file)["005"].landmarks_px
@@ -241,11 +251,13 @@ def test_escape_puts_a_dragged_point_back_and_a_click_moves_nothing(viewer: View
 def test_corrections_outlive_a_reload_and_come_back_from_a_file(viewer: Viewer) -> None:
     viewer.open("006")
     dropped = viewer.drag("Go", (25, 12))
+    assert viewer.warns_on_leaving()
     viewer.reload()
     assert "1 corrected, 0 reviewed of 5 · 1 not in a file yet (kept in this browser)" in viewer.text("state")
     assert viewer.in_film(viewer.on_screen("Go")) == pytest.approx(dropped, abs=0.5)
     viewer.press(Keys.ARROW_RIGHT, "m")
     file = viewer.save()
+    assert not viewer.warns_on_leaving()
     table = pd.read_csv(file, dtype=str)
     assert len(table) == 2 and viewer.run("return localStorage.length") == 1
 
@@ -272,6 +284,16 @@ def test_corrections_outlive_a_reload_and_come_back_from_a_file(viewer: Viewer) 
     assert "1 not in a file yet" in viewer.text("state")
 
 
+def test_a_browser_that_keeps_nothing_is_told(viewer: Viewer) -> None:
+    viewer.open("006")
+    viewer.run("Storage.prototype.setItem = () => { throw new Error('full') }")
+    viewer.press("m")
+    assert "1 not in a file yet (this browser keeps nothing: save before you leave)" in viewer.text("state")
+    viewer.control("s")
+    wait(lambda: list(viewer.downloads.glob("*.csv")))
+    assert viewer.text("state") == "0 corrected, 1 reviewed of 5 · all in corrections-drawn.csv"
+
+
 def test_a_prediction_can_be_corrected_instead(viewer: Viewer) -> None:
     viewer.open("006")
     viewer.choose("model", "baseline")
@@ -286,7 +308,7 @@ def test_a_prediction_can_be_corrected_instead(viewer: Viewer) -> None:
     viewer.run("localStorage.clear()")
     viewer.open("006")
     viewer.load(file)
-    assert "corrects the prediction of baseline" in viewer.text("facts")
+    assert "corrections start from the prediction of baseline" in viewer.text("facts")
 
 
 def test_films_are_sorted_filtered_and_paged(viewer: Viewer) -> None:
@@ -410,7 +432,7 @@ def test_films_of_any_name_open_and_are_saved(viewer: Viewer, tmp_path: Path, fi
 
 
 def test_what_is_missing_is_said(viewer: Viewer, tmp_path: Path) -> None:
-    run = draw_run(tmp_path, trials=1)
+    run = draw_tested_run(tmp_path)
     loaded = records.load(run.path)
     Path(loaded.splits["image"].iloc[-1]).unlink()
     models = loaded.predictions["model"]
