@@ -14,7 +14,7 @@ from docs._reference import GENERATED
 project = "ceph-search"
 author = "the authors of ceph-search"
 extensions = ["myst_parser"]
-exclude_patterns = ["_reference"]
+exclude_patterns = ["_reference", "search.md"]  # the_search.md shows it: search.html is the page that the search box opens
 nitpicky = True
 
 myst_enable_extensions = ["attrs_inline", "deflist"]
@@ -26,6 +26,8 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
+highlight_language = "text"
 html_theme_options = {"navigation_with_keys": True}
 pygments_dark_style = "github-dark"
 
