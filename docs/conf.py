@@ -16,6 +16,7 @@ author = "the authors of ceph-search"
 extensions = ["myst_parser"]
 exclude_patterns = ["_reference", "search.md"]  # the_search.md shows it: search.html is the page that the search box opens
 nitpicky = True
+smartquotes_action = "qe"  # quotes and ellipses, but `--option` stays
 
 myst_enable_extensions = ["attrs_inline", "deflist"]
 myst_heading_anchors = 3  # `page.md#a-heading` is a link that is checked

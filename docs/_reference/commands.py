@@ -57,9 +57,9 @@ def _call(action: argparse.Action) -> str:
 
 def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     """As `--help` shows it, with the default where the formatter of that command gives it."""
-    return parser._get_formatter()._expand_help(action) if action.help else ""
+    return parser._get_formatter()._expand_help(action).removesuffix("(default: None)") if action.help else ""
 
 
 def _sentence(text: str) -> str:
-    """Prose in which Markdown sees no markup of its own."""
-    return text[:1].upper() + text[1:].replace("*", r"\*").replace("<", r"\<").replace("_", r"\_")
+    """With a full stop, and nothing in it that Markdown takes for markup."""
+    return text.strip().rstrip(".").replace("*", r"\*").replace("<", r"\<").replace("_", r"\_") + "."

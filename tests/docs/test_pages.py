@@ -43,6 +43,8 @@ def test_space_files_load_at_every_step(name: str, tmp_path: Path) -> None:
 @pytest.mark.timeout(PATIENCE_S + 60)
 @pytest.mark.parametrize("name", WITH_COMMANDS)
 def test_commands(name: str, tmp_path: Path) -> None:
+    if name == "these_pages":
+        pytest.importorskip("myst_parser", reason="the site needs `pip install -e '.[docs]'`")
     for file in BESIDE:
         (tmp_path / file).symlink_to(ROOT / file)
     (tmp_path / "results").mkdir()
