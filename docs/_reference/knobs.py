@@ -59,7 +59,8 @@ def entries(fields: Iterable[Described], note: Note) -> str:
 
 def _entry(field: Described, note: str) -> str:
     facts = [field.kind, field.unit, f"default `{field.default}`" if field.default else "must be given", note]
-    return f"[`{field.key}`]{{#{field.key.replace('.', '-')}}}\n: {' · '.join(fact for fact in facts if fact)}\n\n  {_sentence(field.description)}\n"
+    anchor = field.key.replace(".", "-")
+    return f"[`{field.key}`]{{#{anchor}}}\n: {' · '.join(fact for fact in facts if fact)}\n\n  {_sentence(field.description)}\n"
 
 
 def _sentence(text: str) -> str:
