@@ -12,17 +12,15 @@ from ceph_core.landmarks import ISBI19
 SEED = 11
 
 
-def rows(folder: Path, count: int, shrink: int) -> pd.DataFrame:
+def rows(folder: Path, count: int) -> pd.DataFrame:
     """Write the films."""
     found = []
     for number in range(count):
         film, points, spacing_mm = draw(SEED, number)
-        height, width = film.shape[0] // shrink, film.shape[1] // shrink
-        small = cv2.resize(film[: height * shrink, : width * shrink], (width, height), interpolation=cv2.INTER_AREA)
         name = f"film{number + 1:03d}.png"
-        cv2.imwrite(str(folder / name), small)
-        row = {"image": name, "spacing": round(spacing_mm * shrink, 5), "group": f"patient{number // 2 + 1:02d}"}
-        for symbol, point in zip(ISBI19.symbols, (points + 0.5) / shrink - 0.5, strict=True):
+        cv2.imwrite(str(folder / name), film)
+        row = {"image": name, "spacing": spacing_mm, "group": f"patient{number // 2 + 1:02d}"}
+        for symbol, point in zip(ISBI19.symbols, points, strict=True):
             row |= {f"{symbol}_x": round(float(point[0]), 2), f"{symbol}_y": round(float(point[1]), 2)}
         found.append(row)
     return pd.DataFrame(found)
@@ -32,11 +30,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--count", type=int, default=24)
-    parser.add_argument("--shrink", type=int, default=4, help="by how much the films are made smaller")
     parser.add_argument("--flawed", action="store_true", help="a film without a file, one without mm a pixel, a point that is no number")
     args = parser.parse_args()
     args.folder.mkdir(parents=True)
-    table = rows(args.folder, args.count, args.shrink)
+    table = rows(args.folder, args.count)
     table.loc[1, ["Go_x", "Go_y"]] = None  # nobody marked it
     if args.flawed:
         table = table.astype({"S_x": object})
