@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Sequence
 
-from ceph_core.commands import dispatch
+from ceph_core.commands import Program, dispatch
+
+PROGRAM = Program("ceph_core.commands", "python -m ceph_core", "Cephalometric landmarks: train, use and check networks.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
-    return dispatch("ceph_core.commands", "python -m ceph_core", "Cephalometric landmarks: train, use and check networks.", argv)
+    return dispatch(PROGRAM, argv)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Sequence
 
-from ceph_core.commands import dispatch
+from ceph_core.commands import Program, dispatch
+
+PROGRAM = Program("search.commands", "python -m search", "Runs of the search: look at them, end them, take their ensemble.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
-    return dispatch("search.commands", "python -m search", "Runs of the search: look at them, end them, take their ensemble.", argv)
+    return dispatch(PROGRAM, argv)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 from ceph_core.errors import InputError
@@ -28,19 +29,31 @@ def discover(package: str = __name__) -> dict[str, Command]:
     return {name: cast("Command", importlib.import_module(f"{package}.{name}")) for name in found}
 
 
-def dispatch(package: str, prog: str, description: str, argv: Sequence[str] | None = None) -> int:
-    """Run one of a package's commands by its command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog=prog, description=description)
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands = discover(package)
-    for name, command in commands.items():
-        own = subparsers.add_parser(
-            name, help=command.HELP, description=command.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-        )
-        command.add_arguments(own)
-    args = parser.parse_args(argv)
+@dataclass(frozen=True)
+class Program:
+    """A package of commands as one command line."""
+
+    package: str
+    prog: str
+    description: str
+
+    def parser(self) -> argparse.ArgumentParser:
+        """The command line, with units and defaults."""
+        made = argparse.ArgumentParser(prog=self.prog, description=self.description)
+        subparsers = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        for name, command in discover(self.package).items():
+            own = subparsers.add_parser(
+                name, help=command.HELP, description=command.HELP, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+            )
+            command.add_arguments(own)
+        return made
+
+
+def dispatch(program: Program, argv: Sequence[str] | None = None) -> int:
+    """Run one of a program's commands by its command line; returns the exit code."""
+    args = program.parser().parse_args(argv)
     try:
-        return int(commands[args.command].run(args))
+        return int(discover(program.package)[args.command].run(args))
     except InputError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)

@@ -28,64 +28,110 @@ to cut out: a mild value and every other film stand there)."""
 class AugmentConfig(Frozen):
     """Ranges that are not set follow `strength` times their recipe's value, up to their own limit."""
 
-    strength: float = Field(1.0, ge=0, le=4, description="one dial over every range below that is not set; 0 turns augmentation off")
+    strength: float = Field(
+        1.0,
+        ge=0,
+        le=4,
+        json_schema_extra={"unit": "times the recipe's values"},
+        description="one dial over every range below that is not set; 0 turns augmentation off",
+    )
     recipe: Literal["guide", "challenge"] = Field(
         "guide",
         description="the ranges at strength 1; guide: rotation 10 deg, shift 10 %, scale 0.9-1.1, brightness and contrast 0.2; challenge: "
         "smaller moves, elastic, strong gain and gamma, blur, bands, inversion, cut-out",
     )
-    rotation_deg: float | None = Field(None, ge=0, le=45, description="rotation +-deg (unset: guide 10, challenge 5 x strength)")
-    shift: float | None = Field(None, ge=0, le=0.5, description="shift +-share of each side (unset: guide 0.10, challenge 0.03 x strength)")
-    scale: float | None = Field(None, ge=0, le=0.5, description="scale 1 +-this (unset: guide 0.10, challenge 0.125 x strength)")
+    rotation_deg: float | None = Field(
+        None, ge=0, le=45, json_schema_extra={"unit": "degrees"}, description="rotation +-deg (unset: guide 10, challenge 5 x strength)"
+    )
+    shift: float | None = Field(
+        None,
+        ge=0,
+        le=0.5,
+        json_schema_extra={"unit": "share of each side"},
+        description="shift +-share of each side (unset: guide 0.10, challenge 0.03 x strength)",
+    )
+    scale: float | None = Field(
+        None,
+        ge=0,
+        le=0.5,
+        json_schema_extra={"unit": "share of the size"},
+        description="scale 1 +-this (unset: guide 0.10, challenge 0.125 x strength)",
+    )
     anisotropic_p: float | None = Field(
-        None, ge=0, le=1, description="probability that x and y are scaled apart, not together (unset: guide 1, challenge 0.25 x strength)"
+        None,
+        ge=0,
+        le=1,
+        json_schema_extra={"unit": "probability"},
+        description="probability that x and y are scaled apart, not together (unset: guide 1, challenge 0.25 x strength)",
     )
     elastic: float | None = Field(
         None,
         ge=0,
         le=0.04,
+        json_schema_extra={"unit": "share of the long side"},
         description="smooth deformation: control points move by +-this share of the long side (unset: guide 0, challenge 0.015 x strength)",
     )
     brightness: float | None = Field(
-        None, ge=0, le=1, description="brightness +-share of the grey range (unset: guide 0.2 x strength, challenge 0)"
+        None,
+        ge=0,
+        le=1,
+        json_schema_extra={"unit": "share of the grey range"},
+        description="brightness +-share of the grey range (unset: guide 0.2 x strength, challenge 0)",
     )
     contrast: float | None = Field(
-        None, ge=0, le=1, description="contrast +-share, about black (unset: guide 0.2 x strength, challenge 0, which has gain)"
+        None,
+        ge=0,
+        le=1,
+        json_schema_extra={"unit": "share of the contrast"},
+        description="contrast +-share, about black (unset: guide 0.2 x strength, challenge 0, which has gain)",
     )
     gain: float | None = Field(
-        None, ge=0, le=0.9, description="multiplicative brightness, grey values x (1 +-this) (unset: guide 0, challenge 0.5 x strength)"
+        None,
+        ge=0,
+        le=0.9,
+        json_schema_extra={"unit": "share of the grey value"},
+        description="multiplicative brightness, grey values x (1 +-this) (unset: guide 0, challenge 0.5 x strength)",
     )
     gamma: float | None = Field(
         None,
         ge=0,
         le=4,
+        json_schema_extra={"unit": "exponent, less 1"},
         description="gamma between 1 / (1 + this) and 1 + this, evenly in its logarithm (unset: guide 0, challenge 1.2 x strength)",
     )
     blur_p: float | None = Field(
         None,
         ge=0,
         le=1,
+        json_schema_extra={"unit": "probability"},
         description="probability of a blur of 0.002-0.005 of the long side, about 0.5-1.2 mm (unset: guide 0, challenge 0.2 x strength)",
     )
     bands_p: float | None = Field(
         None,
         ge=0,
         le=1,
+        json_schema_extra={"unit": "probability"},
         description="probability of soft darker or lighter bands across the film (unset: guide 0, challenge 0.8 x strength)",
     )
     invert_p: float | None = Field(
-        None, ge=0, le=1, description="probability of a negative, 255 - grey value (unset: guide 0, challenge 0.15 x strength)"
+        None,
+        ge=0,
+        le=1,
+        json_schema_extra={"unit": "probability"},
+        description="probability of a negative, 255 - grey value (unset: guide 0, challenge 0.15 x strength)",
     )
     cutout_p: float | None = Field(
         None,
         ge=0,
         le=1,
+        json_schema_extra={"unit": "probability"},
         description="probability of one black rectangle of 7-30 % of each side (unset: guide 0, challenge 0.5 x strength)",
     )
     flip_p: float = Field(
         0.0,
         ge=0,
         le=1,
+        json_schema_extra={"unit": "probability"},
         description="probability of a left-right flip; a lateral film has no left-right pairs, so 0 unless films face both ways",
     )
 

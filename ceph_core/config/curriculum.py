@@ -20,11 +20,31 @@ class CurriculumConfig(Frozen):
         None, description="file with the columns film_id and `column`, a row a training film; none: column difficulty of the data's table"
     )
     column: str = Field("difficulty", min_length=1, description="column of `csv` that holds a number; higher is harder")
-    warmup: float = Field(0.04, gt=0, lt=0.5, description="loss: share of the run's epochs on all films before their losses are compared")
-    easy_until: float = Field(0.2, ge=0, le=1, description="share of the run's epochs that shows only the easy films")
-    medium_until: float = Field(0.6, ge=0, le=1, description="share of the run's epochs by whose end all films are shown")
-    easy_films: float = Field(0.34, gt=0, le=1, description="share of the films that is easy")
-    medium_films: float = Field(0.67, gt=0, le=1, description="share of the films that is easy or medium")
+    warmup: float = Field(
+        0.04,
+        gt=0,
+        lt=0.5,
+        json_schema_extra={"unit": "share of the run"},
+        description="loss: share of the run's epochs on all films before their losses are compared",
+    )
+    easy_until: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        json_schema_extra={"unit": "share of the run"},
+        description="share of the run's epochs that shows only the easy films",
+    )
+    medium_until: float = Field(
+        0.6,
+        ge=0,
+        le=1,
+        json_schema_extra={"unit": "share of the run"},
+        description="share of the run's epochs by whose end all films are shown",
+    )
+    easy_films: float = Field(0.34, gt=0, le=1, json_schema_extra={"unit": "share of films"}, description="share of the films that is easy")
+    medium_films: float = Field(
+        0.67, gt=0, le=1, json_schema_extra={"unit": "share of films"}, description="share of the films that is easy or medium"
+    )
 
     @model_validator(mode="after")
     def _in_order(self) -> "CurriculumConfig":

@@ -18,25 +18,47 @@ class SourceConfig(Frozen):
         "auto", description="data-set format; auto looks at the folder"
     )
     root: Path | None = Field(None, description="data-set folder, or a table or COCO file; none: drawn cephalograms (phantom)")
-    spacing_mm: float | None = Field(None, gt=0, le=5, description="mm per original pixel, where the data set does not carry it")
+    spacing_mm: float | None = Field(
+        None,
+        gt=0,
+        le=5,
+        json_schema_extra={"unit": "mm a pixel"},
+        description="mm per original pixel, where the data set does not carry it",
+    )
     annotator: Literal["mean", "mean_ceil", "senior", "junior"] = Field(
         "mean", description="whose points are the reference, where several readers marked the films; mean_ceil: as Aariz's loader has it"
     )
     validation_share: float = Field(
-        0.15, ge=0, lt=0.5, description="share of the training films that validate; 0 (not in a search): train on all of them, unseen"
+        0.15,
+        ge=0,
+        lt=0.5,
+        json_schema_extra={"unit": "share of films"},
+        description="share of the training films that validate; 0 (not in a search): train on all of them, unseen",
     )
-    test_share: float = Field(0.25, gt=0, lt=0.5, description="share of all films locked away as test, if the data set has no test split")
-    num_folds: int = Field(5, ge=2, le=20, description="grouped folds written into splits.csv")
-    split_seed: int = Field(0, ge=0, description="seed of the split")
-    phantom_train: int = Field(80, ge=8, le=100_000, description="phantom: drawn training films")
-    phantom_test: int = Field(40, ge=2, le=100_000, description="phantom: drawn test films")
-    phantom_seed: int = Field(0, ge=0, description="phantom: seed of the drawing")
+    test_share: float = Field(
+        0.25,
+        gt=0,
+        lt=0.5,
+        json_schema_extra={"unit": "share of films"},
+        description="share of all films locked away as test, if the data set has no test split",
+    )
+    num_folds: int = Field(5, ge=2, le=20, json_schema_extra={"unit": "folds"}, description="grouped folds written into splits.csv")
+    split_seed: int = Field(0, ge=0, json_schema_extra={"unit": "seed"}, description="seed of the split")
+    phantom_train: int = Field(80, ge=8, le=100_000, json_schema_extra={"unit": "films"}, description="phantom: drawn training films")
+    phantom_test: int = Field(40, ge=2, le=100_000, json_schema_extra={"unit": "films"}, description="phantom: drawn test films")
+    phantom_seed: int = Field(0, ge=0, json_schema_extra={"unit": "seed"}, description="phantom: seed of the drawing")
 
 
 class DataConfig(Frozen):
     """The film as the network sees it."""
 
-    image_size: int = Field(512, ge=64, le=2048, description="long side of the input, px; the short side follows the data set's aspect")
+    image_size: int = Field(
+        512,
+        ge=64,
+        le=2048,
+        json_schema_extra={"unit": "px"},
+        description="long side of the input, px; the short side follows the data set's aspect",
+    )
 
     @field_validator("image_size")
     @classmethod

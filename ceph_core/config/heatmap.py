@@ -17,7 +17,11 @@ class HeatmapConfig(Frozen):
     """One Gaussian per landmark, and how the network is told to match it."""
 
     sigma_rel: float = Field(
-        0.007, gt=0, le=0.1, description="standard deviation as a fraction of the input's long side (0.007 = 3.58 px at 512)"
+        0.007,
+        gt=0,
+        le=0.1,
+        json_schema_extra={"unit": "share of the long side"},
+        description="standard deviation as a fraction of the input's long side (0.007 = 3.58 px at 512)",
     )
     loss: Literal["mse", "adaptive_wing", "cross_entropy"] = Field("mse", description="heatmap loss")
     decoder: Decoder = Field(
@@ -25,13 +29,21 @@ class HeatmapConfig(Frozen):
         description="how a peak is placed between pixels: log_parabola and soft_argmax to a part of one, quarter to 0.25, argmax to 0.5",
     )
     decoder_window: float = Field(
-        3.0, ge=1, le=10, description="distance at which soft_argmax's window has half its weight, in sigmas (never below 1.5 heatmap px)"
+        3.0,
+        ge=1,
+        le=10,
+        json_schema_extra={"unit": "sigmas"},
+        description="distance at which soft_argmax's window has half its weight, in sigmas (never below 1.5 heatmap px)",
     )
     landmark_sigma: str = Field(
         "", description="fixed factors on sigma by landmark, such as `Go=1.5 Po=1.3`; landmarks that are not named keep 1"
     )
     learned_sigma: float = Field(
-        0.0, ge=0, le=10, description="learn each landmark's factor on sigma, with this penalty on its square; 0: off (try 0.05)"
+        0.0,
+        ge=0,
+        le=10,
+        json_schema_extra={"unit": "weight of the penalty"},
+        description="learn each landmark's factor on sigma, with this penalty on its square; 0: off (try 0.05)",
     )
 
     @field_validator("landmark_sigma")

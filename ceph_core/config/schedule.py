@@ -10,9 +10,17 @@ from ceph_core.config.base import Frozen
 class Stage(Frozen):
     """A share of the run at a share of the image size and a multiple of the batch."""
 
-    epochs: float = Field(gt=0, le=1, description="share of the run's epochs")
-    size: float = Field(1.0, gt=0, le=1, description="share of data.image_size, rounded to the grid of 32 px")
-    batch: float = Field(1.0, gt=0, le=16, description="multiple of train.batch_size, rounded")
+    epochs: float = Field(gt=0, le=1, json_schema_extra={"unit": "share of the run"}, description="share of the run's epochs")
+    size: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        json_schema_extra={"unit": "share of data.image_size"},
+        description="share of data.image_size, rounded to the grid of 32 px",
+    )
+    batch: float = Field(
+        1.0, gt=0, le=16, json_schema_extra={"unit": "multiple of train.batch_size"}, description="multiple of train.batch_size, rounded"
+    )
 
 
 class ScheduleConfig(Frozen):
@@ -22,6 +30,7 @@ class ScheduleConfig(Frozen):
     scales: tuple[float, ...] = Field(
         (1.0,),
         min_length=1,
+        json_schema_extra={"unit": "shares of the stage's size"},
         description="multi-scale: shares of the stage's size, 0.5-1.5, of which one is drawn a time (guide: 0.75, 0.875, 1)",
     )
     draw: Literal["epoch", "batch"] = Field("epoch", description="multi-scale: how often a size is drawn")

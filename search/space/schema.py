@@ -43,14 +43,16 @@ class Entry(Frozen):
     """One searched knob: exactly one of `float`, `int` and `categorical`."""
 
     float_range: Annotated[tuple[Number, Number], BeforeValidator(_pair)] | None = Field(
-        None, alias="float", description="[low, high], both included"
+        None, alias="float", json_schema_extra={"unit": "the knob's unit"}, description="[low, high], both included"
     )
     int_range: Annotated[tuple[Whole, Whole], BeforeValidator(_pair)] | None = Field(
-        None, alias="int", description="[low, high], both included"
+        None, alias="int", json_schema_extra={"unit": "the knob's unit"}, description="[low, high], both included"
     )
     categorical: tuple[Choice, ...] | None = Field(None, min_length=1, description="the values to choose from")
     log: bool = Field(False, description="sample on a log scale; low must be above 0")
-    step: Number | None = Field(None, gt=0, description="distance of neighbouring values; must divide the range")
+    step: Number | None = Field(
+        None, gt=0, json_schema_extra={"unit": "the knob's unit"}, description="distance of neighbouring values; must divide the range"
+    )
     when: dict[str, tuple[Choice, ...]] = Field(
         default_factory=dict, description="the knob exists only while each of these knobs has one of these values"
     )
@@ -85,7 +87,13 @@ class SamplerSettings(Frozen):
         "curve_gp",
         description="Gaussian process over forecasts of all curves; Optuna's Parzen trees or Gaussian process; uniform; a Sobol sequence",
     )
-    startup_trials: Whole = Field(10, ge=0, le=10_000, description="ended trials before a model proposes; until then a Sobol sequence does")
+    startup_trials: Whole = Field(
+        10,
+        ge=0,
+        le=10_000,
+        json_schema_extra={"unit": "trials"},
+        description="ended trials before a model proposes; until then a Sobol sequence does",
+    )
     stopped_as: Literal["complete", "pruned", "failed"] | None = Field(
         None, description="what a trial stopped early tells tpe and gp; null: pruned for tpe, complete for gp; curve_gp forecasts its end"
     )
@@ -96,26 +104,44 @@ class SamplerSettings(Frozen):
     cost_aware: bool = Field(
         False, description="curve_gp: whether the improvement it expects is weighed against the time a training takes, as measured"
     )
-    seed: Whole = Field(0, ge=0, lt=2**31, description="the same plan, seed and single worker propose the same configurations")
+    seed: Whole = Field(
+        0,
+        ge=0,
+        lt=2**31,
+        json_schema_extra={"unit": "seed"},
+        description="the same plan, seed and single worker propose the same configurations",
+    )
 
 
 class SchedulerSettings(Frozen):
     """When weak trials stop (asynchronous successive halving)."""
 
     rungs: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = Field(
-        (0.1, 0.3), description="rungs, as fractions of a trial's own epochs; []: never stop early"
+        (0.1, 0.3),
+        json_schema_extra={"unit": "shares of a trial's epochs"},
+        description="rungs, as fractions of a trial's own epochs; []: never stop early",
     )
-    reduction_factor: Number = Field(3.0, gt=1, le=10, description="the best 1 in this many goes on past a rung")
+    reduction_factor: Number = Field(
+        3.0,
+        gt=1,
+        le=10,
+        json_schema_extra={"unit": "trials of which one goes on"},
+        description="the best 1 in this many goes on past a rung",
+    )
 
 
 class Resources(Frozen):
     """What one trial occupies, and how many run at a time."""
 
-    cpus_per_trial: Whole = Field(4, ge=1, le=256, description="CPU cores, and threads, of a trial")
+    cpus_per_trial: Whole = Field(4, ge=1, le=256, json_schema_extra={"unit": "cores"}, description="CPU cores, and threads, of a trial")
     gpus_per_trial: Annotated[float | Literal["auto"], BeforeValidator(_gpu_share)] = Field(
-        1.0, description="GPUs of a trial: 0, 1/4, 1/3, 1/2, 1, or auto: as many trials a GPU, up to 4, as its memory holds"
+        1.0,
+        json_schema_extra={"unit": "GPUs"},
+        description="GPUs of a trial: 0, 1/4, 1/3, 1/2, 1, or auto: as many trials a GPU, up to 4, as its memory holds",
     )
-    max_concurrent: Whole | None = Field(None, ge=1, description="most trials at a time; null: as many as the resources allow")
+    max_concurrent: Whole | None = Field(
+        None, ge=1, json_schema_extra={"unit": "trials"}, description="most trials at a time; null: as many as the resources allow"
+    )
 
     @property
     def on_gpu(self) -> bool:
@@ -126,25 +152,57 @@ class Resources(Frozen):
 class Budget(Frozen):
     """Where the search ends."""
 
-    trials: Whole = Field(64, ge=1, le=100_000, description="most trials, those of start_from included")
-    hours: Number | None = Field(None, gt=0, description="wall time of everything up to the exported ensemble, hours; null: no limit")
-    disk_gb: Number = Field(50.0, gt=0, description="most that the run folder may hold, GB")
+    trials: Whole = Field(
+        64, ge=1, le=100_000, json_schema_extra={"unit": "trials"}, description="most trials, those of start_from included"
+    )
+    hours: Number | None = Field(
+        None,
+        gt=0,
+        json_schema_extra={"unit": "hours"},
+        description="wall time of everything up to the exported ensemble, hours; null: no limit",
+    )
+    disk_gb: Number = Field(50.0, gt=0, json_schema_extra={"unit": "GB"}, description="most that the run folder may hold, GB")
 
 
 class PromotionSettings(Frozen):
     """How the best are confirmed and become an ensemble."""
 
-    candidates: Whole = Field(4, ge=1, le=100, description="best distinct configurations that are confirmed, beside the baseline")
-    seeds: Whole = Field(1, ge=0, le=20, description="fresh trainings of each candidate, by seeds the search has not seen")
+    candidates: Whole = Field(
+        4,
+        ge=1,
+        le=100,
+        json_schema_extra={"unit": "configurations"},
+        description="best distinct configurations that are confirmed, beside the baseline",
+    )
+    seeds: Whole = Field(
+        1,
+        ge=0,
+        le=20,
+        json_schema_extra={"unit": "trainings a candidate"},
+        description="fresh trainings of each candidate, by seeds the search has not seen",
+    )
     folds: Whole = Field(
         1,
         ge=1,
         le=20,
+        json_schema_extra={"unit": "folds"},
         description="grouped folds: every film that is not locked is predicted by networks that did not train on it; "
         "1: the search's own validation films, on which its trials are members, too",
     )
-    max_members: Whole = Field(8, ge=1, le=64, description="most networks of the ensemble; with folds a pick is as many as there are folds")
-    share: Number = Field(0.35, gt=0, lt=1, description="share of budget.hours kept for promotion, export and report")
+    max_members: Whole = Field(
+        8,
+        ge=1,
+        le=64,
+        json_schema_extra={"unit": "networks"},
+        description="most networks of the ensemble; with folds a pick is as many as there are folds",
+    )
+    share: Number = Field(
+        0.35,
+        gt=0,
+        lt=1,
+        json_schema_extra={"unit": "share of budget.hours"},
+        description="share of budget.hours kept for promotion, export and report",
+    )
 
 
 class Spec(Frozen):

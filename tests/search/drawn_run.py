@@ -43,7 +43,12 @@ def draw_film(path: Path, points: np.ndarray, seed: int) -> None:
 def draw_run(
     folder: Path, trials: int = 12, promoted: bool = True, finished: bool = True, films: int = 10, judged: bool = False
 ) -> records.RunFolder:
-    """Trial 0 is the baseline, 3 fails, most of the others are stopped at a rung; `promoted` adds predictions of a test, `judged` those of validation films."""
+    """Trial 0 is the baseline, 3 fails, most of the others are stopped at a rung.
+
+    Args:
+        promoted: whether there are predictions of a test.
+        judged: whether there are such of validation films, too.
+    """
     plan = {
         "command": f"python run_search.py --space spaces/drawn.yaml --trials {trials} --seed 7",
         "space": drawn_space(trials).to_dict(),
