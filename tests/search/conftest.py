@@ -32,13 +32,14 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
         pytest.skip(f"no browser: needs chromium or google-chrome (found {chrome}) and chromedriver (found {driver})")
     options = Options()
     options.binary_location = chrome
-    quiet = ("background-networking", "component-update", "sync", "gpu", "quic", "dev-shm-usage")
+    quiet = ("background-networking", "component-update", "sync", "gpu", "quic", "dev-shm-usage", "software-rasterizer")
+    awake = ("backgrounding-occluded-windows", "renderer-backgrounding", "background-timer-throttling")
     for flag in (
         "headless",
         "no-sandbox",
         "no-first-run",
         f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-        *(f"disable-{q}" for q in quiet),
+        *(f"disable-{name}" for name in (*quiet, *awake)),
     ):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})

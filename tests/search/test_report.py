@@ -133,13 +133,13 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     broken = records.create(tmp_path / "broken", {})
     broken.ledger_path.write_text("nonsense\nnonsense\n")
-    assert list_command.run(argparse.Namespace(dir=tmp_path)) == 0
+    assert list_command.run(argparse.Namespace(dir=tmp_path, json=False)) == 0
     out = capsys.readouterr().out
     assert re.search(r"drawn +finished +3 ", out)
     assert re.search(r"broken +damaged", out)
     assert "line 1: not a ledger event" in " ".join(out.split())
     with pytest.raises(InputError, match="no such folder"):
-        list_command.run(argparse.Namespace(dir=tmp_path / "none"))
+        list_command.run(argparse.Namespace(dir=tmp_path / "none", json=False))
 
 
 @pytest.mark.slow

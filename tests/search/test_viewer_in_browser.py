@@ -62,11 +62,17 @@ class Viewer:
         self.browser, self.page, self.downloads = browser, page, downloads
 
     def open(self, film: str | None = None) -> None:
+        self.leave_unasked()
         self.browser.get("about:blank")
         self.browser.get(self.page.as_uri() + ("" if film is None else f"#film={film}"))
 
     def reload(self) -> None:
+        self.leave_unasked()
         self.browser.refresh()
+
+    def leave_unasked(self) -> None:
+        """The driver sometimes waits for ever behind the question whether to leave."""
+        self.run("window.addEventListener('beforeunload', event => event.stopImmediatePropagation(), true)")
 
     def run(self, script: str, *given: Any) -> Any:
         return self.browser.execute_script(script, *given)
