@@ -11,8 +11,8 @@ from search.cost import Timetable
 from search.disk import Disk
 from search.history import Trial
 from search.live import LiveView
-from search.metrics import Measures, Sample
 from search.policy import Observer, Policy
+from search.prometheus import Measures, Sample
 from search.records import Event, Ledger, RunFolder, Tables, read_earlier
 from search.room import Room
 from search.space import Space

@@ -54,7 +54,7 @@ ROWS = (
         "search.memory_model",
         "search.packing",
     ),
-    ("search.standings", "search.pace", "search.policy", "search.metrics", "search.overlays", "search.spending", "search.replay"),
+    ("search.standings", "search.pace", "search.policy", "search.prometheus", "search.overlays", "search.spending", "search.replay"),
     ("search.tune",),
     (
         "search.promotion",

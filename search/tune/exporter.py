@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from ray.util.metrics import Gauge
 
-from search.metrics import METRICS, Sample
+from search.prometheus import METRICS, Sample
 
 
 class Exporter:

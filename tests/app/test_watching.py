@@ -13,8 +13,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from search.metrics import METRICS
 from search.overview import overview
+from search.prometheus import METRICS
 from search.records import RunFolder
 from tests.app.driving import PATIENCE_S, driver, write_space
 

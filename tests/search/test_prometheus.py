@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from search.metrics import METRICS, Measures, Sample
 from search.policy import Policy
+from search.prometheus import METRICS, Measures, Sample
 from search.records import Event, Ledger
 from search.replay import Clock
 from tests.search.made_up import result_of
