@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     cache_dir = data.default_cache_dir()
     dataset = data.read(source, cache_dir)
     shared, scored = _on_shared_points(predictor.protocol, dataset, args.refine)
-    splits = TrainingData.of(dataset, source, cache_dir).splits
+    splits = TrainingData.of(dataset, source, cache_dir, to_learn=False).splits
     records = chosen(scored, splits, args.split)
     for line in leaks(records, splits, predictor.manifest, dataset, cache_dir):
         print(f"warning: {line}", file=sys.stderr)
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     points, confidences = zip(*((each.points_px[shared], each.confidence[shared]) for _, each in found), strict=True)
     scores = evaluate.score(np.stack(points), records, _row_name(args.model, predictor))
     training = [record for record in scored.records if record.film_id in set(splits.ids("train"))]
-    rows = [scores, evaluate.mean_shape(training, records), *evaluate.readers(records)]
+    rows = [scores, *([evaluate.mean_shape(training, records)] if training else []), *evaluate.readers(records)]
     # Wide enough for the table when the output goes to a file.
     console = Console() if sys.stdout.isatty() else Console(width=160)
     console.print(evaluate.table(f"{dataset.name}, {args.split}: {len(records)} films", rows, console.width))

@@ -62,8 +62,13 @@ class TrainingData:
     cache_dir: Path
 
     @classmethod
-    def of(cls, dataset: CephDataset, source: SourceConfig, cache_dir: Path, image_sizes: Collection[int] = ()) -> "TrainingData":
+    def of(
+        cls, dataset: CephDataset, source: SourceConfig, cache_dir: Path, image_sizes: Collection[int] = (), to_learn: bool = True
+    ) -> "TrainingData":
         """Split a data set.  Where doubles must be looked for, the pass that does it fills the cache at these sizes too.
+
+        Args:
+            to_learn: see `assign`.
 
         Raises:
             InputError: as of `assign`; films that cannot be decoded.
@@ -74,7 +79,7 @@ class TrainingData:
                 _cache(dataset, image_sizes, cache_dir, beside=[duplicates.SMALL])
             return duplicates.find(films, cache_dir)
 
-        return cls(dataset, assign(dataset, source, find_doubles), cache_dir)
+        return cls(dataset, assign(dataset, source, find_doubles, to_learn), cache_dir)
 
     def with_fold(self, fold: int) -> "TrainingData":
         """The same films, of which this fold validates and the other folds train; locked films stay locked.

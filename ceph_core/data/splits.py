@@ -77,7 +77,7 @@ class Splits:
         return cls(tuple(Row(line["film_id"], line["split"], int(line["fold"]), line["group"]) for line in lines))
 
 
-def assign(dataset: CephDataset, source: SourceConfig, find_duplicates: FindDuplicates | None = None) -> Splits:
+def assign(dataset: CephDataset, source: SourceConfig, find_duplicates: FindDuplicates | None = None, to_learn: bool = True) -> Splits:
     """Split a data set: its own splits where it has them, drawn ones (grouped, seeded) where not.
 
     The result does not depend on the order of the records.
@@ -86,6 +86,7 @@ def assign(dataset: CephDataset, source: SourceConfig, find_duplicates: FindDupl
         dataset: the films; a film with no split of its own counts as training.
         source: shares, seed and number of folds.
         find_duplicates: pairs of films that show one radiograph, asked only if the data set does not list them; needed then.
+        to_learn: whether films to train on are needed; else a data set whose films are all locked is taken as it stands.
 
     Raises:
         InputError: too few films for the splits or folds.
@@ -102,6 +103,8 @@ def assign(dataset: CephDataset, source: SourceConfig, find_duplicates: FindDupl
     found = "looked for in the pixels" if listed is None else "listed beside the data"
     notes = [*dataset.notes, f"{dataset.name}: films of one radiograph were {found}"]
     notes += _drop_doubles(split_of, group_of)
+    if not to_learn and all(_is_locked(split) for split in split_of.values()):
+        return Splits(tuple(Row(film_id, split, -1, group_of[film_id]) for film_id, split in split_of.items()), tuple(notes))
 
     if not any(_is_locked(split) for split in split_of.values()):
         _draw(split_of, group_of, TEST, round(source.test_share * len(records)), source.split_seed, dataset.name)

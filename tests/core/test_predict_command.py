@@ -11,7 +11,7 @@ import pytest
 import torch
 from dicom_films import PATIENT, PIXELS
 from dicom_films import write as write_dicom
-from format_writers import aariz, cldetection2024
+from format_writers import aariz, cldetection2024, table
 from format_writers import films as drawn_films
 
 from ceph_core import commands, models
@@ -340,3 +340,19 @@ def test_evaluate_says_how_measurements_agree(
     told = json.loads((tmp_path / "scores.json").read_text())["measurements"]
     assert set(told) == {"ensemble (single) against the reference", "reader junior against reader senior"}
     assert {row["name"] for row in told["reader junior against reader senior"]} >= {"SNA", "ANB", "FHI", "MW"}
+
+
+def test_evaluate_scores_films_that_are_all_locked(
+    calibrated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's own films, none of them to learn from; a search refuses such a set."""
+    monkeypatch.setenv("CEPH_CACHE_DIR", str(tmp_path / "cache"))
+    films = drawn_films(ISBI19, 4)
+    for film in films:
+        film.split = "test"
+    table(tmp_path / "own", films)
+    asked = ["evaluate", "--model", str(calibrated), "--data", str(tmp_path / "own"), "--out", str(tmp_path / "scores.json")]
+    assert main(asked) == 0
+    shown = capsys.readouterr().out
+    assert "test: 4 films" in shown and "mean shape" not in shown
+    assert main(["check", "--data", str(tmp_path / "own")]) == 1
