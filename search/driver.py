@@ -216,7 +216,10 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
             )
         cluster = ray_cluster.connect(options.address)
         try:
-            settled, room = _settled(space, data, partial(ray_cluster.gpus, view.say), histories(list(ledger.events())), view)
+            past = histories(list(ledger.events()))
+            settled, room = _settled(
+                space, data, partial(ray_cluster.gpus, view.say), past, view, None if extension else before.gpus_per_trial
+            )
             workers = cluster.places(settled.resources)
             write_split_table(run, data)
             if extension is not None:
@@ -229,9 +232,17 @@ def resume(run_dir: Path, address: str | None, view: LiveView, searching: bool =
 
 
 def _settled(
-    space: Space, data: TrainingData, gpus: Callable[[], Sequence[Gpu]], past: Sequence[TrialHistory], view: LiveView
+    space: Space,
+    data: TrainingData,
+    gpus: Callable[[], Sequence[Gpu]],
+    past: Sequence[TrialHistory],
+    view: LiveView,
+    gpus_per_trial: float | None = None,
 ) -> tuple[Space, Room]:
     """The space as these GPUs will have it, and what is known of their memory, from the records too.
+
+    Args:
+        gpus_per_trial: that an earlier driver settled on.
 
     Raises:
         InputError: a start point fits on no GPU.
@@ -239,7 +250,7 @@ def _settled(
     aspect = data_aspect([record.size for record in data.dataset.records])
     room = Room(gpus() if space.resources.on_gpu else (), MemoryModel(aspect, len(data.dataset.protocol)))
     room.recall(past)
-    settled, notes = packing.settled(space, room)
+    settled, notes = packing.settled(space, room, gpus_per_trial)
     for line in notes:
         view.say(line)
     return settled, room

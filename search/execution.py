@@ -70,7 +70,7 @@ class Execution:
     def go(self, searching: bool = True) -> Path:
         """Everything; every state on the way can be resumed."""
         view = self.view
-        self.ledger.append_run(pid=os.getpid(), workers=self.workers)
+        self.ledger.append_run(pid=os.getpid(), workers=self.workers, gpus_per_trial=float(self.space.resources.gpus_per_trial))
         view.elapsed_s = self.elapsed_s
         view.say("watch it, each in a terminal of its own (docs/watching.md says more):")
         for line in watching.lines(watching.ways(self.run, self.cluster.dashboard, self.cluster.prometheus_config)):

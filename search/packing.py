@@ -23,8 +23,12 @@ _PROPOSALS, _SHARE = 64, 0.9
 """Points of the space that are looked at, and how many of them must fit into an even share."""
 
 
-def settled(space: Space, room: Room) -> tuple[Space, list[str]]:
+def settled(space: Space, room: Room, before: float | None = None) -> tuple[Space, list[str]]:
     """The space with a number in the place of `auto`, and what is to be said of memory.
+
+    Args:
+        before: share that an earlier driver of the run settled on, which is kept while it still fits: a resume packs as it began, however
+            much memory the records make room for.
 
     Raises:
         InputError: a start point fits on no GPU; all of them at once.
@@ -33,7 +37,9 @@ def settled(space: Space, room: Room) -> tuple[Space, list[str]]:
     if space.resources.gpus_per_trial != AUTO:
         return space, notes
     number = trials_a_gpu([room.may_take_mb(config) for config in _usual(space)], room.gpus)
-    if room.gpus:
+    if before and number >= round(1 / before):
+        number, why = round(1 / before), "as before"
+    elif room.gpus:
         why = f"{_gb(_smallest_mb(room.gpus))} free on {' and '.join(sorted({gpu.name for gpu in room.gpus}))}"
     else:
         why = "no GPU's memory could be read"

@@ -32,6 +32,7 @@ class Run:
         manifest: ensemble/manifest.json; None before the export.
         status: "interrupted": not finished, and no driver lives.
         seconds: wall time with a living driver, added up over resumes.
+        gpus_per_trial: share that its last driver settled on; None before the first, and for runs that did not record it.
     """
 
     folder: RunFolder
@@ -44,6 +45,7 @@ class Run:
     manifest: dict[str, Any] | None
     status: Status
     seconds: float
+    gpus_per_trial: float | None = None
 
 
 @dataclass
@@ -77,6 +79,7 @@ def load(run: Path | str) -> Run:
         manifest=_manifest(folder),
         status=_status(folder, events),
         seconds=_seconds(events),
+        gpus_per_trial=next((event["gpus_per_trial"] for event in reversed(events) if "gpus_per_trial" in event), None),
     )
 
 

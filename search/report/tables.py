@@ -169,7 +169,7 @@ def facts(run: Run) -> dict[str, str]:
 def _device_hours(run: Run) -> dict[str, str]:
     if run.trials.empty:
         return {}
-    found = spending(run.trials, (run.plan.get("space") or {}).get("resources") or {})
+    found = spending(run.trials, (run.plan.get("space") or {}).get("resources") or {}, run.gpus_per_trial)
     return {f"{found.device} hours": f"{found.spent_h:.2f}, stopping early saved {found.saved_h:.2f} ({found.saved_share:.0%})"}
 
 

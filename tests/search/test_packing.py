@@ -98,6 +98,12 @@ def test_measured_peaks_make_room_for_more() -> None:
     assert shares[1] < shares[0]
 
 
+def test_a_resume_packs_as_the_run_began_while_that_fits() -> None:
+    shares = [float(packing.settled(space(), Room([gpu(80)]), before)[0].resources.gpus_per_trial) for before in (None, 1 / 2, 1.0)]
+    assert shares[0] < 1 / 2 and shares[1:] == [1 / 2, 1.0]
+    assert packing.settled(space(), Room([gpu(4)]), 1 / 4)[0].resources.gpus_per_trial == 1, "less is free now"
+
+
 def test_a_start_point_that_fits_on_no_gpu_is_refused_at_the_start() -> None:
     many = [{"train.batch_size": 4, "data.image_size": 1024}, {"train.batch_size": 16, "data.image_size": 256}]
     with pytest.raises(InputError) as refused:
