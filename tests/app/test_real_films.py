@@ -42,4 +42,5 @@ def test_every_number_of_its_report_follows_from_its_tables(tmp_path: Path, real
     assert ran.returncode == 0, ran.stderr
     found = records.load(run)
     assert found.status == "finished" and (run / "ensemble" / "calibration.json").is_file()
+    assert set(found.predictions["fold"]) == {-1}, "nothing was held out by folds"
     check_report(run)
