@@ -1,6 +1,6 @@
 """What a trial costs the driver, and what the driver remembers, at 10, 100 and 1,000 trials.
 
-Made-up curves through the real policy, ledger, study, TensorBoard, disk limit, tables and terminal, in simulated time: two places,
+Made-up curves through the real policy, ledger, study, TensorBoard, Prometheus, disk limit, tables and terminal, in simulated time: two places,
 one-second epochs, ten ticks a second, twenty epochs a trial of which the rungs let most have two or five.  Every search is a process
 of its own.  What a trial itself writes (a small state, its reports) is written too, for the disk's sake, and not counted.
 
@@ -32,7 +32,7 @@ from tests.search.simulated import Clock, made_up_space, simulate
 
 SIZES, QUICK_SIZES = (10, 100, 1000), (5, 10)
 ROUNDS = 3
-PARTS = ("proposals", "decisions", "ledger", "study", "TensorBoard", "disk limit", "tables", "terminal")
+PARTS = ("proposals", "decisions", "ledger", "study", "TensorBoard", "Prometheus", "disk limit", "tables", "terminal")
 SPACE: dict[str, dict[str, Any]] = {
     "fixed": {"train.epochs": 20},
     "sampler": {"startup_trials": 10},
@@ -212,7 +212,7 @@ def attach(meter: Meter, books: Bookkeeping, ledger: Ledger, view: LiveView) -> 
         (view, "tick", "terminal"),
     ):
         meter.watch(owner, name, part)
-    observers = zip(books.policy._observers, ("terminal", "TensorBoard", "decisions", "study"), strict=True)
+    observers = zip(books.policy._observers, ("terminal", "TensorBoard", "decisions", "study", "Prometheus"), strict=True)
     books.policy._observers = tuple(meter.timed(part, observer) for observer, part in observers)
 
 
