@@ -1,8 +1,8 @@
 """What a trial costs the driver, and what the driver remembers, at 10, 100 and 1,000 trials.
 
 Made-up curves through the real policy, ledger, study, TensorBoard, Prometheus, disk limit, tables and terminal, in simulated time: two
-places, one-second epochs, ten ticks a second, twenty epochs a trial of which the rungs let most have two or five.  Every search is a process
-of its own.  What a trial itself writes (a small state, its reports) is written too, for the disk's sake, and not counted.
+places, one-second epochs, ten ticks a second, twenty epochs a trial of which the rungs let most have two or five. Every search is a
+process of its own. What a trial itself writes (a small state, its reports) is written too, for the disk's sake, and not counted.
 
 Then the real `run_search.py` over the same trials whose epochs take no time at all: everything a trial costs with Ray's part in it.
 """
