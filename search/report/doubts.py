@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from ceph_core.errors import InputError
 from ceph_core.inference.calibration import Calibration, Coverage, coverage, read_calibration
-from ceph_core.inference.refine import SHAPE_FILE, Reviewer
+from ceph_core.inference.refine import SHAPE_FILE, reviewer_of
 from ceph_core.inference.refine_effect import Effect, effect_of
+from ceph_core.landmarks import Protocol
 from search.records import ENSEMBLE, Run
 from search.report.comparison import Comparison, Placed
 
@@ -42,9 +43,8 @@ def doubts(run: Run, comparison: Comparison) -> Doubts:
         radii = read_calibration(run.folder.ensemble_dir, comparison.landmarks)
         if radii is None:
             why.append("The ensemble has no radii: too few films that it did not learn from, or a run of an earlier version.")
-        path = run.folder.ensemble_dir / SHAPE_FILE
-        if path.is_file():
-            reviewer = Reviewer.load(path)
+        protocol = Protocol("of the run", comparison.landmarks, comparison.landmarks)
+        if (reviewer := reviewer_of(run.folder.ensemble_dir, protocol, needed=False)) is not None:
             points, reference, spacing = comparison.points[ENSEMBLE], comparison.reference, comparison.spacing_mm
             effects = effect_of(reviewer.review(points, confidence, spacing), points, reference, spacing)
         else:

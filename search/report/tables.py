@@ -125,7 +125,10 @@ def yardsticks(run: Run) -> dict[str, Yardstick]:
     found = {}
     for name in placed.points:
         if name == MEAN_SHAPE or name.startswith(READER_PREFIX):
-            errors = placed.errors_mm(name)
+            try:
+                errors = placed.errors_mm(name)
+            except ValueError:  # no training film marks one of their landmarks, so that the mean shape has no answer there
+                continue
             if not np.isnan(errors).all():
                 found[name] = Yardstick(int((~np.isnan(errors)).any(axis=1).sum()), metrics.summarize(errors))
     return found

@@ -10,6 +10,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from ceph_core.errors import InputError
+from ceph_core.inference.refine import SHAPE_FILE, Reviewer
 from search import records
 from search.commands import list as list_command
 from search.commands import report as report_command
@@ -225,3 +226,20 @@ def test_what_was_tried_again_is_told(tmp_path: Path) -> None:
         for cause, reason in (("memory", "CUDA out of memory"), ("lost", "the worker died")):
             ledger.append({"event": "retry", "trial": "t0001", "cause": cause, "reason": reason})
     assert "memory: CUDA out of memory; lost: the worker died" in text_of(build(run.path))
+
+
+def test_a_mean_shape_without_an_answer_is_no_yardstick(tmp_path: Path) -> None:
+    """As where no training film marks a landmark that a validation film has."""
+    run = draw_run(tmp_path, trials=1, judged=True)
+    points = records.load(run.path).predictions
+    points.loc[(points["model"] == "mean shape") & (points["landmark"] == "S"), ["x_px", "y_px"]] = np.nan
+    records.write_predictions(run, points)
+    page = build(run.path).read_text()
+    board = page[page.index('id="leaderboard-table"') : page.index('id="curves"')]
+    assert "reader: junior" in board and "mean shape</th>" not in board
+
+
+def test_a_shape_file_of_other_landmarks_is_told(tmp_path: Path) -> None:
+    run = draw_run(tmp_path, trials=1, films=80, judged=True)
+    Reviewer.fit(tuple("ABCDE"), np.random.default_rng(0).normal(50, 5, (40, 5, 2))).save(run.ensemble_dir / SHAPE_FILE)
+    assert "is of 5 landmarks" in text_of(build(run.path))
