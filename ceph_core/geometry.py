@@ -19,6 +19,9 @@ from ceph_core.config.data import SIZE_STEP
 
 Affine = NDArray[np.float64]
 
+_STRIP_ROWS = 256
+"""Of a film that are narrowed at once: the same to the bit as all at once, and of a large film's floats but a strip is in memory."""
+
 
 @dataclass(frozen=True)
 class Canvas:
@@ -78,12 +81,20 @@ def resample(film: Tensor, canvas: Canvas) -> Tensor:
         (B, 1, H, W) float32, rounded to whole grey values, so that a cached uint8 film equals it.
     """
     placed = fit((film.shape[-2], film.shape[-1]), canvas)
-    grey = film.to(torch.float32)
+    grey = film
     if (placed.height, placed.width) != (film.shape[-2], film.shape[-1]):
-        grey = functional.interpolate(grey, size=(placed.height, placed.width), mode="bilinear", align_corners=False, antialias=True)
+        narrow = film.new_empty((*film.shape[:-1], placed.width), dtype=torch.float32)
+        for top in range(0, film.shape[-2], _STRIP_ROWS):
+            strip = film[..., top : top + _STRIP_ROWS, :]
+            narrow[..., top : top + _STRIP_ROWS, :] = _interpolate(strip, (strip.shape[-2], placed.width))
+        grey = _interpolate(narrow, (placed.height, placed.width))
     right = canvas.width - placed.width - placed.left
     bottom = canvas.height - placed.height - placed.top
-    return functional.pad(grey.round().clamp(0, 255), (placed.left, right, placed.top, bottom))
+    return functional.pad(grey.to(torch.float32).round().clamp(0, 255), (placed.left, right, placed.top, bottom))
+
+
+def _interpolate(film: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(film.to(torch.float32), size=size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def transform(affine: Affine, points: ArrayLike) -> NDArray[np.float64]:

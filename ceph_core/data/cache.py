@@ -198,10 +198,11 @@ def _build(
 
     def shown(row: int) -> tuple[str, list[bytes]]:
         data = read_bytes(images[row])
-        film = decode_grey(data, images[row])
+        digest, film = digest_of(data), decode_grey(data, images[row])
+        del data  # a large film's bytes would lie beside its pixels
         if sizes and film.shape != sizes[row]:
             raise InputError(f"{images[row]}: changed while it was read; start again when nothing writes to the films")
-        return digest_of(data), [view.show(film).tobytes() for view in views]
+        return digest, [view.show(film).tobytes() for view in views]
 
     partials = [folder / f"{number}.partial" for number in range(len(views))]
     digest_by_path = {}

@@ -53,8 +53,11 @@ def decode_grey(data: bytes, path: Path) -> NDArray[np.uint8]:
 
 def _windowed(film: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = np.percentile(film, WINDOW_16BIT)
-    scaled = (film.astype(np.float32) - np.float32(low)) * np.float32(255 / max(high - low, 1))
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
+    scaled = film.astype(np.float32)  # and in place from here on: a large film's floats are in memory once
+    scaled -= np.float32(low)
+    scaled *= np.float32(255 / max(high - low, 1))
+    np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled)
+    return scaled.astype(np.uint8)
 
 
 def read_bytes(path: Path) -> bytes:
