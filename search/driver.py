@@ -124,7 +124,7 @@ def dry_run(options: RunOptions, view: LiveView) -> None:
     for line in warm_start.read(options.warm_start, options.space, dataset_fingerprint(data.dataset, data.cache_dir)).notes:
         view.say(line)
     _settled(options.space, data, ray_cluster.seen_gpus, (), view)
-    dryrun.show(options.space, data, view)
+    dryrun.show(options.space, data, view, ray_cluster.this_machine() if options.address is None else None)
 
 
 def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:

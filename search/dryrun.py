@@ -1,5 +1,7 @@
 """`--dry-run`: the resolved plan, and what a trial will take, before anything runs."""
 
+import math
+
 import torch
 import yaml
 from rich.table import Table
@@ -12,27 +14,63 @@ from ceph_core.training.memory import estimate_memory_mb
 from ceph_core.training.progressive import stage_alone, stage_size
 from ceph_core.training.timing import film_seconds, full_epochs
 from search.candidates import trainings
+from search.cost import FINISH_S
 from search.live import LiveView
 from search.space import Space
+from search.tune.cluster import Cluster
 
 
-def show(space: Space, data: TrainingData, view: LiveView) -> None:
-    """Print the plan to stdout and the estimates to stderr."""
+def show(space: Space, data: TrainingData, view: LiveView, cluster: Cluster | None) -> None:
+    """Print the plan to stdout and the estimates to stderr.
+
+    Args:
+        cluster: what trials would run on; None: one elsewhere, of which nothing is known yet.
+    """
     print(yaml.safe_dump(space.to_dict(), sort_keys=False, allow_unicode=True, width=120), end="")
     counts = ", ".join(f"{len(data.splits.ids(name))} {name}" for name in ("train", "validation", "test", "double"))
     view.say(f"films of {data.dataset.name}: {counts}")
     for note in data.splits.notes:
         view.say(note)
-    view.console.print(_table(space, data))
+    table, trial_s = _table(space, data)
+    view.console.print(table)
     anew = [training for training in trainings(space.promotion) if training.seed > 0]
     view.say(
-        f"promotion: up to {space.promotion.candidates} candidates and the baseline are trained to their end and {len(anew)} times anew"
+        f"promotion: the baseline and up to {space.promotion.candidates} candidates are trained to their end"
+        + (f", and {len(anew)} times anew" if len(anew) > 1 else ", and once anew" if anew else "")
         + (f", on {space.promotion.folds} folds of the films" if space.promotion.folds > 1 else "")
+    )
+    if cluster is not None and trial_s is not None:
+        view.say(whole(space, trial_s, cluster.places(space.resources), len(anew)))
+
+
+def whole(space: Space, trial_s: float, places: int, anew: int) -> str:
+    """What the budget buys, in a line.
+
+    Args:
+        trial_s: seconds of the baseline's training to its end.
+        places: trials at a time.
+        anew: trainings of each candidate in promotion beside the one that the search began.
+    """
+    at_once = f"{places} trials at a time" if places > 1 else "one trial at a time"
+    if space.budget.hours is not None:
+        seconds = space.budget.hours * 3600 - FINISH_S
+        begun = max(0, int(seconds * places / trial_s))
+        return (
+            f"the whole: {duration(space.budget.hours * 3600)}, {at_once}, the time of {begun} trainings as long as start_from[0]; "
+            f"promotion takes {space.promotion.share:.0%} of it at most, and stopped trials make room for more"
+        )
+    searched, promoted = (math.ceil(number / places) * trial_s for number in (space.budget.trials, (space.promotion.candidates + 1) * anew))
+    return (
+        f"the whole: {space.budget.trials} trials as long as start_from[0], {at_once}, take {duration(searched)} if none is stopped, "
+        f"their promotion {duration(promoted + FINISH_S)}"
     )
 
 
-def _table(space: Space, data: TrainingData) -> Table:
-    """One row a start point and each corner that decides memory: the largest batch and size of every schedule."""
+def _table(space: Space, data: TrainingData) -> tuple[Table, float | None]:
+    """One row a start point and each corner that decides memory: the largest batch and size of every schedule.
+
+    And the seconds of the first start point's training, where they could be measured.
+    """
     table = Table(
         title="estimate a trial, full length",
         title_justify="left",
@@ -43,6 +81,7 @@ def _table(space: Space, data: TrainingData) -> Table:
     device = pick_device()
     measured = (device.type == "cuda") == space.resources.on_gpu
     torch.set_num_threads(space.resources.cpus_per_trial)
+    first_s: float | None = None
     for name, config in {**{f"start_from[{i}]": space.configure(p, 0) for i, p in enumerate(space.start_from)}, **_largest(space)}.items():
         canvas = data.canvas(config.data.image_size)
         # A GPU that this machine has not is taken to compute in half precision, as all have for years.
@@ -55,12 +94,13 @@ def _table(space: Space, data: TrainingData) -> Table:
         seconds = "not on this machine"
         if measured:
             film_s = film_seconds(config, canvas, len(data.dataset.protocol), device)
-            seconds = duration(film_s * len(data.train_ids) * full_epochs(config))
+            trial_s = film_s * len(data.train_ids) * full_epochs(config)
+            first_s, seconds = first_s or trial_s, duration(trial_s)
         table.add_row(
             name, config.model.name, f"{canvas.height} x {canvas.width}", str(config.train.batch_size), f"{memory:,.0f} MB",
             str(config.train.epochs), seconds,
         )  # fmt: skip
-    return table
+    return table, first_s
 
 
 def _largest(space: Space) -> dict[str, Config]:

@@ -141,6 +141,11 @@ def gpus(say: Callable[[str], None]) -> tuple[Gpu, ...]:
     return found
 
 
+def this_machine() -> Cluster:
+    """What a cluster started here would have, without starting one."""
+    return Cluster(float(os.cpu_count() or 1), float(torch.cuda.device_count()), "", is_local=True)
+
+
 def seen_gpus() -> tuple[Gpu, ...]:
     """The GPUs that this process sees; it takes some memory of each."""
     found = []

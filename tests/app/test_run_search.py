@@ -287,5 +287,5 @@ def test_dry_run_leaves_nothing(wrong, capsys):
     assert run_search.main(argv) == 0
     out, err = capsys.readouterr()
     assert yaml.safe_load(out)["budget"]["trials"] == SPACE["budget"]["trials"]
-    assert "memory" in err
+    assert "memory" in err and "the whole:" in err
     assert set(wrong.folder.rglob("*")) - before == {wrong.folder / "space.yaml"}

@@ -1,5 +1,6 @@
 """A real browser for the pages that a run leaves."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,9 +8,11 @@ from importlib.resources import files
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.ui import WebDriverWait
 
 
 def problems_of(browser: WebDriver) -> list[str]:
@@ -23,6 +26,25 @@ def problems_of(browser: WebDriver) -> list[str]:
         for each in found["violations"]
         if each["impact"] in ("serious", "critical")
     ]
+
+
+def visit(browser: WebDriver, address: str) -> None:
+    """Open a page, also the one that is shown, and wait for all of it."""
+    for each in ("about:blank", address):
+        browser.get(each)
+        _arrived(browser, f"document.readyState === 'complete' && location.href.startsWith({json.dumps(each)})")
+
+
+def reload(browser: WebDriver) -> None:
+    """Load the page anew, and wait for all of it."""
+    browser.execute_script("window.isLeft = true")
+    browser.refresh()
+    _arrived(browser, "document.readyState === 'complete' && !window.isLeft")
+
+
+def _arrived(browser: WebDriver, condition: str) -> None:
+    between = [WebDriverException]  # two documents, where no script can run
+    WebDriverWait(browser, 60, 0.05, ignored_exceptions=between).until(lambda shown: shown.execute_script(f"return {condition}"))
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +64,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
         *(f"disable-{name}" for name in (*quiet, *awake)),
     ):
         options.add_argument(f"--{flag}")
+    options.page_load_strategy = "none"  # the driver takes a page that rewrites its own hash for one that never ends loading; see `visit`
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     session = webdriver.Chrome(options=options, service=Service(driver, log_output=os.devnull))
     yield session

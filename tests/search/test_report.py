@@ -16,7 +16,7 @@ from search.commands import list as list_command
 from search.commands import report as report_command
 from search.report import build
 from search.report.comparison import Comparison, compare
-from tests.search.conftest import problems_of
+from tests.search.conftest import problems_of, visit
 from tests.search.drawn_run import SPACING_MM, draw_run, true_points
 
 
@@ -145,7 +145,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 def test_a_real_browser_draws_the_page_without_network(browser: WebDriver, page: Path) -> None:
-    browser.get(page.as_uri())
+    visit(browser, page.as_uri())
     browser.set_window_size(1200, 900)
     browser.execute_async_script("setTimeout(arguments[0], 600)")  # plots follow the window after a moment
     boxes = browser.find_elements(By.CSS_SELECTOR, ".plot")
@@ -178,20 +178,20 @@ def test_a_real_browser_draws_the_page_without_network(browser: WebDriver, page:
 def test_everybody_can_read_it(browser: WebDriver, judged: Path, colours: str) -> None:
     """axe finds nothing serious: contrast, names, order, what keys reach."""
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": colours}]})
-    browser.get(judged.as_uri())
+    visit(browser, judged.as_uri())
     assert problems_of(browser) == []
 
 
 @pytest.mark.slow
 def test_keys_sort_a_table(browser: WebDriver, page: Path) -> None:
-    browser.get(page.as_uri())
+    visit(browser, page.as_uri())
     browser.find_element(By.CSS_SELECTOR, "#landmark-table thead th:nth-child(3) button").send_keys(Keys.ENTER)
     assert browser.find_element(By.CSS_SELECTOR, "#landmark-table thead th:nth-child(3)").get_attribute("aria-sort") == "ascending"
 
 
 @pytest.mark.slow
 def test_a_heading_sorts_its_table(browser: WebDriver, page: Path) -> None:
-    browser.get(page.as_uri())
+    visit(browser, page.as_uri())
     heading = browser.find_element(By.CSS_SELECTOR, "#landmark-table thead th:nth-child(3)")
 
     def column() -> list[float]:
@@ -207,7 +207,7 @@ def test_a_heading_sorts_its_table(browser: WebDriver, page: Path) -> None:
 @pytest.mark.slow
 def test_a_phone_scrolls_tables_not_the_page(browser: WebDriver, page: Path) -> None:
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True})
-    browser.get(page.as_uri())
+    visit(browser, page.as_uri())
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 

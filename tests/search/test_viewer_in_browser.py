@@ -21,7 +21,7 @@ from ceph_core.config import SourceConfig
 from ceph_core.landmarks import ISBI19
 from search import records
 from search.viewer import build
-from tests.search.conftest import problems_of
+from tests.search.conftest import problems_of, reload, visit
 from tests.search.drawn_run import draw_run
 from tests.search.test_viewer import HOSTILE, draw_hostile_run, draw_tested_run, shown, silent
 
@@ -63,12 +63,11 @@ class Viewer:
 
     def open(self, film: str | None = None) -> None:
         self.leave_unasked()
-        self.browser.get("about:blank")
-        self.browser.get(self.page.as_uri() + ("" if film is None else f"#film={film}"))
+        visit(self.browser, self.page.as_uri() + ("" if film is None else f"#film={film}"))
 
     def reload(self) -> None:
         self.leave_unasked()
-        self.browser.refresh()
+        reload(self.browser)
 
     def leave_unasked(self) -> None:
         """The driver sometimes waits for ever behind the question whether to leave."""
