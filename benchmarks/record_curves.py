@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from measuring import ROOT, STATE
 from numpy.typing import NDArray
 
 from ceph_core import data as datasets
-from ceph_core.config import Config, SourceConfig
+from ceph_core.config import SourceConfig
+from ceph_core.config.keys import apply
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.member import make_member
 from ceph_core.inference.outputs import member_outputs
@@ -56,12 +58,12 @@ def residuals_mm(training: Training, data: TrainingData, film_ids: tuple[str, ..
     return ((outputs.points_px - opened.landmarks_px[rows]) * opened.spacing_mm[rows][:, None]).astype(np.float16)
 
 
-def record(place: int, seed: int, source: SourceConfig, folder: Path) -> None:
-    """Train one configuration and keep what it showed."""
+def record(place: int, seed: int, source: SourceConfig, folder: Path, changes: Mapping[str, Any] | None = None) -> None:
+    """Train one configuration, with changed keys, and keep what it showed."""
     torch.set_num_threads(1)
     space = load(SPACE, "cpu")
     values = configurations(space, place + 1)[place]
-    config: Config = space.configure(values, seed=seed)
+    config = apply(space.configure(values, seed=seed), changes or {})
     cache = datasets.default_cache_dir()
     data = TrainingData.of(datasets.read(source, cache), source, cache)
     training = Training(config, data, device=torch.device("cpu"))

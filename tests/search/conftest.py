@@ -67,5 +67,6 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
     options.page_load_strategy = "none"  # the driver takes a page that rewrites its own hash for one that never ends loading; see `visit`
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     session = webdriver.Chrome(options=options, service=Service(driver, log_output=os.devnull))
+    session.set_script_timeout(120)  # s, for axe on a machine that is busy
     yield session
     session.quit()
