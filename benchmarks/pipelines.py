@@ -49,7 +49,7 @@ REPLAYS = 1000
 OURS: dict[str, dict[str, Any]] = {
     "ours (the default)": {},
     "ours, no fresh seeds": {"promotion": {"seeds": 0}},
-    "ours, two fresh seeds": {"promotion": {"seeds": 2}},
+    "ours, one fresh seed": {"promotion": {"seeds": 1}},
 }
 OTHERS = ("random search, no stopping", "the baseline's seeds, averaged", "one baseline network")
 Errors = NDArray[np.float64]

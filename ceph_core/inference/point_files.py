@@ -28,7 +28,7 @@ class FilmPoints:
         spacing_mm: (x, y) mm per original px; None: not known.
         points_px: (K, 2) original px, NaN where a point was dropped.
         confidence: (K,) 0-1.
-        radius_mm: (K,) that holds the true point in nine cases of ten; None: not known.
+        radius_mm: (K,) that holds the true point in at least nine cases of ten; None: not known.
         reasons: K reasons to look at the point again, empty for none; None: nobody looked.
         overlay: file name of the picture; None: none was drawn.
     """
@@ -84,7 +84,7 @@ def write_json(path: Path, protocol: Protocol, films: Sequence[FilmPoints]) -> N
     whole = {
         "protocol": protocol.name,
         "frame": "original pixels, x then y, pixel centres on whole numbers; mm = px * spacing_mm",
-        "radius": "holds the true point in nine cases of ten",
+        "radius": "holds the true point in at least nine cases of ten",
         "films": [
             {
                 "file": str(film.file),

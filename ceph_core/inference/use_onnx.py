@@ -2,8 +2,8 @@
 
 python use_onnx.py FILM... [--spacing-mm X]        writes a CSV to stdout: file, landmark, x_px, y_px, confidence, radius_mm
 
-x runs right, y down, pixel centres lie on whole numbers.  radius_mm holds the true point in nine cases of ten; it is not scaled by anything
-and stays empty where calibration.json is not there.  With --spacing-mm (mm per pixel) x_mm and y_mm are added.
+x runs right, y down, pixel centres lie on whole numbers.  radius_mm holds the true point in at least nine cases of ten; it is not
+scaled by anything and stays empty where calibration.json is not there.  With --spacing-mm (mm per pixel) x_mm and y_mm are added.
 """
 
 import argparse

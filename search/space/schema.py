@@ -175,7 +175,7 @@ class PromotionSettings(Frozen):
         description="best distinct configurations that are confirmed, beside the baseline",
     )
     seeds: Whole = Field(
-        1,
+        2,
         ge=0,
         le=20,
         json_schema_extra={"unit": "trainings a candidate"},
@@ -197,11 +197,11 @@ class PromotionSettings(Frozen):
         description="most networks of the ensemble; with folds a pick is as many as there are folds",
     )
     share: Number = Field(
-        0.35,
+        0.5,
         gt=0,
         lt=1,
         json_schema_extra={"unit": "share of budget.hours"},
-        description="share of budget.hours kept for promotion, export and report",
+        description="most of budget.hours that is kept for promotion, export and report",
     )
 
 

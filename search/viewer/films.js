@@ -63,7 +63,7 @@ function doubtsOf(film) {
   return [...landmarks.keys()].filter((place) => film.review[place] && (view.landmark < 0 || place === view.landmark));
 }
 
-/** The ensemble's radius that holds the true point in nine cases of ten, mm; null for other models. */
+/** The ensemble's radius that holds the true point in at least nine cases of ten, mm; null for other models. */
 function radiusMm(film, place) {
   return modelOn(film) === ensemble ? film.radius_mm?.[place] ?? null : null;
 }

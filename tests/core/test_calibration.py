@@ -21,17 +21,34 @@ def drawn(films, seed, informative=True):
 
 @pytest.mark.parametrize("films", [10, 25, 100])
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95])
-def test_the_radius_holds_what_it_says(films, level):
-    """Over many draws of the films it is learned from."""
+def test_the_radius_holds_at_least_what_it_says(films, level):
+    """Over many draws of the films it is learned from, in 95 of 100 if these are not too few to draw again."""
     new = drawn(400, 99)
-    shares = [coverage(fit(SYMBOLS, *drawn(films, seed)), *new, level=level).share for seed in range(30)]
-    assert np.mean(shares) == pytest.approx(level, abs=0.025 if films < 20 else 0.015)
+    shares = np.array([coverage(fit(SYMBOLS, *drawn(films, seed)), *new, level=level).share for seed in range(40)])
+    assert (shares >= level - 0.005).mean() >= (0.8 if films < 20 else 0.9)
+    assert shares.mean() < level + {10: 0.14, 25: 0.08, 100: 0.045}[films], "nor much more: a radius is to be small"
+
+
+def test_more_films_make_it_smaller():
+    errors, confidence = drawn(400, 0)
+    few, many = (fit(SYMBOLS, errors[:number], confidence[:number]).radius_mm(confidence).mean() for number in (20, 400))
+    assert few > 1.03 * many
+
+
+def test_films_whose_points_err_together_make_it_larger():
+    """The same errors, dealt out among films so that those of a film are alike."""
+    errors, confidence = drawn(60, 0, informative=False)
+    ranks = np.argsort(np.argsort(errors, axis=0), axis=0)
+    alike = np.take_along_axis(np.sort(errors, axis=0), np.tile(ranks[:, :1], len(SYMBOLS)), axis=0)
+    assert (
+        fit(SYMBOLS, alike, confidence).radius_mm(confidence).mean() > 1.05 * fit(SYMBOLS, errors, confidence).radius_mm(confidence).mean()
+    )
 
 
 def test_it_is_smaller_than_one_constant_radius_a_landmark_that_holds_as_many():
     errors, confidence = drawn(400, 99)
     found = coverage(fit(SYMBOLS, *drawn(25, 0)), errors, confidence)
-    assert found.mean_mm < 0.85 * found.constant_mm
+    assert found.mean_mm < 0.9 * found.constant_mm and found.share >= found.constant_share - 0.01
     assert abs(found.share - 0.9) < 0.04
 
 
