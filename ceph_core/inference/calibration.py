@@ -84,8 +84,8 @@ class Coverage:
 
     Attributes:
         level: share they should hold at least; share: that they hold; low, high: 95 % interval, films drawn again.
-        mean_mm: radius; constant_mm: of one constant radius a landmark.
-        constant_share: what the constant ones hold.
+        mean_mm: radius.
+        constant_mm: mean of one constant radius a landmark, all of them scaled to hold the same share of these points.
         films: counted.
     """
 
@@ -95,13 +95,12 @@ class Coverage:
     high: float
     mean_mm: float
     constant_mm: float
-    constant_share: float
     films: int
 
     def __str__(self) -> str:
         return (
             f"the {self.level:.0%} radius holds {self.share:.1%} of points [{self.low:.1%}, {self.high:.1%}], {self.mean_mm:.2f} mm on "
-            f"average; one constant radius a landmark: {self.constant_share:.1%}, {self.constant_mm:.2f} mm"
+            f"average; one constant radius a landmark that holds as many: {self.constant_mm:.2f} mm"
         )
 
 
@@ -145,13 +144,12 @@ def coverage(calibration: Calibration, errors_mm: Array, confidence: NDArray[np.
     """How the radii do on films (N, K) that neither model nor radii were learned from."""
     marked = ~np.isnan(errors_mm)
     radius = calibration.radius_mm(confidence, level)
-    constant = np.broadcast_to(np.array(calibration.constant_mm), errors_mm.shape)
     held = np.where(marked, errors_mm <= radius, np.nan)
+    share = float(np.nanmean(held))
     low, high = bootstrap_interval(held)
-    return Coverage(
-        level, float(np.nanmean(held)), low, high, float(radius[marked].mean()), float(constant[marked].mean()),
-        float((errors_mm <= constant)[marked].mean()), int(marked.any(axis=1).sum()),
-    )  # fmt: skip
+    constant = np.broadcast_to(np.array(calibration.constant_mm), errors_mm.shape)[marked]
+    constant_mm = float(constant.mean() * np.quantile(errors_mm[marked] / constant, share))
+    return Coverage(level, share, low, high, float(radius[marked].mean()), constant_mm, int(marked.any(axis=1).sum()))
 
 
 def read_calibration(folder: Path, symbols: Sequence[str]) -> Calibration | None:

@@ -48,7 +48,7 @@ def test_films_whose_points_err_together_make_it_larger():
 def test_it_is_smaller_than_one_constant_radius_a_landmark_that_holds_as_many():
     errors, confidence = drawn(400, 99)
     found = coverage(fit(SYMBOLS, *drawn(25, 0)), errors, confidence)
-    assert found.mean_mm < 0.9 * found.constant_mm and found.share >= found.constant_share - 0.01
+    assert found.mean_mm < 0.85 * found.constant_mm
     assert abs(found.share - 0.9) < 0.04
 
 
@@ -103,4 +103,4 @@ def test_it_comes_back_from_its_file(tmp_path):
 
 def test_what_is_said_of_it():
     said = str(coverage(fit(SYMBOLS, *drawn(30, 0)), *drawn(50, 1)))
-    assert said.startswith("the 90% radius holds ") and "one constant radius a landmark: " in said
+    assert said.startswith("the 90% radius holds ") and "one constant radius a landmark that holds as many: " in said

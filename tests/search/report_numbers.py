@@ -307,11 +307,12 @@ def check_doubts(run: Run, page: Page) -> None:
         assert abs(share - 100 * held) < 1e-9
         if level == 0.9:
             low, high = bootstrap_interval(np.where(marked, errors <= radius, np.nan))
-            constant = np.broadcast_to(learned.constant_mm, errors.shape)
+            constant = np.broadcast_to(learned.constant_mm, errors.shape)[marked]
+            alike = constant.mean() * np.quantile(errors[marked] / constant, held)
             said = (
                 f"it holds {100 * held:.1f} % (95 % interval {100 * low:.1f}–{100 * high:.1f} %, films drawn again) and is "
-                f"{radius[marked].mean():.2f} mm on average; one constant radius a landmark, learned on the same films, holds "
-                f"{100 * (errors <= constant)[marked].mean():.1f} % with {constant[marked].mean():.2f} mm"
+                f"{radius[marked].mean():.2f} mm on average; one constant radius a landmark that holds as many, learned on the same "
+                f"films, is {alike:.2f} mm"
             )
             assert said in page.text, said
     review = Reviewer.load(run.folder / "ensemble" / "shape.safetensors").review(points["ensemble"], confidence, spacing)
