@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ceph_core.check.finding import Finding, Level
-from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config
+from ceph_core.config import Config
 from ceph_core.config.data import SIZE_STEP
 from ceph_core.training.multi_scale import sizes
 
@@ -20,20 +20,20 @@ GUIDE_EPOCHS, GUIDE_BATCH, GUIDE_HALF_BATCH = 250, 6, 10
 def sigma(config: Config) -> Iterator[Finding]:
     """Whether the target can be seen on the heatmap, at every size that films are shown at, and whether it is near the guide's rule."""
     size, stride, share = config.data.image_size, config.model.head_stride, config.heatmap.sigma_rel
+    least, why = config.heatmap.least_sigma_px, config.heatmap.below_least_sigma
     what = f"heatmap.sigma_rel {share:.4g} is {share * size:.3g} px at {size} px: {share * size / stride:.2f} heatmap px at stride {stride}"
     rule = f"the guide's rule is {RULE[0]:.1%} to {RULE[1]:.1%} of the size, {RULE[0] * size:.3g} to {RULE[1] * size:.3g} px here"
-    if share * size / stride < MIN_SIGMA_HEATMAP_PX:
-        found = f"{what}; below {MIN_SIGMA_HEATMAP_PX} a target nearly vanishes between pixels and training collapses; {rule}"
-        yield Finding("error", "sigma", found, _wider(size, stride, share))
+    if share * size / stride < least:
+        found = f"{what}; below {least} {why} and training collapses; {rule}"
+        yield Finding("error", "sigma", found, _wider(size, stride, share, least))
         return
-    vanishing = [each for each in sizes(config) if share * each / stride < MIN_SIGMA_HEATMAP_PX]
+    vanishing = [each for each in sizes(config) if share * each / stride < least]
     if vanishing:
         yield Finding(
             "warning",
             "sigma",
-            f"{what}, but {share * vanishing[0] / stride:.2f} where films are shown at {vanishing[0]} px; "
-            f"below {MIN_SIGMA_HEATMAP_PX} a target nearly vanishes between pixels",
-            _wider(vanishing[0], stride, share),
+            f"{what}, but {share * vanishing[0] / stride:.2f} where films are shown at {vanishing[0]} px; below {least} {why}",
+            _wider(vanishing[0], stride, share, least),
         )
     level: Level = "ok"
     todo = ""
@@ -46,17 +46,17 @@ def sigma(config: Config) -> Iterator[Finding]:
         yield Finding(level, "sigma", f"{what}; {rule}", todo)
 
 
-def _wider(size: int, stride: int, share: float) -> str:
+def _wider(size: int, stride: int, share: float, least: float) -> str:
     """What to set so that a target can be seen: sigma by the rule, and a head or film that is fine enough; or only a wider sigma."""
     wanted = share if RULE[0] <= share <= RULE[1] else GUIDE_SIGMA
-    finer = next((each for each in (4, 2, 1) if each <= stride and wanted * size / each >= MIN_SIGMA_HEATMAP_PX), None)
-    larger = math.ceil(MIN_SIGMA_HEATMAP_PX / wanted / SIZE_STEP) * SIZE_STEP
+    finer = next((each for each in (4, 2, 1) if each <= stride and wanted * size / each >= least), None)
+    larger = math.ceil(least / wanted / SIZE_STEP) * SIZE_STEP
     steps = [
         *([f"heatmap.sigma_rel={wanted:g} (sigma {wanted * (size if finer else larger):.3g} px)"] if wanted != share else []),
         *([f"data.image_size={larger}"] if finer is None else []),
         *([f"model.head_stride={finer or 1}"] if (finer or 1) != stride else []),
     ]
-    only_wider = f", or only heatmap.sigma_rel={_up(MIN_SIGMA_HEATMAP_PX * stride / size):g}" if (finer or 1) != stride or not finer else ""
+    only_wider = f", or only heatmap.sigma_rel={_up(least * stride / size):g}" if (finer or 1) != stride or not finer else ""
     return f"set {' and '.join(steps)}{only_wider}"
 
 

@@ -9,6 +9,9 @@ from ceph_core.config.base import Frozen
 MIN_SIGMA_HEATMAP_PX = 0.7
 """Below this a Gaussian nearly vanishes between two heatmap pixels and no decoder finds its centre."""
 
+MIN_SIGMA_OF_SHARES_PX = 0.35
+"""The same of cross_entropy's target, which sums to one and cannot vanish: below this its centre of mass is off by more than 0.14 px."""
+
 
 Decoder = Literal["log_parabola", "soft_argmax", "quarter", "argmax"]
 
@@ -45,6 +48,18 @@ class HeatmapConfig(Frozen):
         json_schema_extra={"unit": "weight of the penalty"},
         description="learn each landmark's factor on sigma, with this penalty on its square; 0: off (try 0.05)",
     )
+
+    @property
+    def least_sigma_px(self) -> float:
+        """Heatmap px below which sigma is too small for this loss."""
+        return MIN_SIGMA_OF_SHARES_PX if self.loss == "cross_entropy" else MIN_SIGMA_HEATMAP_PX
+
+    @property
+    def below_least_sigma(self) -> str:
+        """What happens there, in words."""
+        if self.loss == "cross_entropy":
+            return "a target no longer says where between pixels it lies"
+        return "a target nearly vanishes between pixels"
 
     @field_validator("landmark_sigma")
     @classmethod

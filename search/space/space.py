@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config, apply, get, located
+from ceph_core.config import Config, apply, get, located
 from ceph_core.config.data import SIZE_STEP
 from ceph_core.errors import InputError
 from ceph_core.training.progressive import stage_batch, stage_size
@@ -142,13 +142,13 @@ class Space(Spec):
         """What may work but should be known, one line each."""
         config = self.configure(self.baseline, seed=0)
         size, stride, sigma_rel = config.data.image_size, config.model.head_stride, config.heatmap.sigma_rel
-        sigma_px = sigma_rel * size / stride
-        if sigma_px >= MIN_SIGMA_HEATMAP_PX:
+        sigma_px, least = sigma_rel * size / stride, config.heatmap.least_sigma_px
+        if sigma_px >= least:
             return ()
-        finer = next((s for s in (2, 1) if s < stride and sigma_rel * size / s >= MIN_SIGMA_HEATMAP_PX), None)
-        larger = -(-int(MIN_SIGMA_HEATMAP_PX * stride / sigma_rel + 1) // SIZE_STEP) * SIZE_STEP
+        finer = next((s for s in (2, 1) if s < stride and sigma_rel * size / s >= least), None)
+        larger = -(-int(least * stride / sigma_rel + 1) // SIZE_STEP) * SIZE_STEP
         remedy = f"set model.head_stride: {finer}, or " if finer else ""
         return (
             f"{self.source}: start_from[0]: heatmap.sigma_rel {sigma_rel:g} is {sigma_px:.2f} heatmap px at {size} px and stride {stride}; "
-            f"below {MIN_SIGMA_HEATMAP_PX} a target nearly vanishes between pixels; {remedy}raise data.image_size to {larger}",
+            f"below {least} {config.heatmap.below_least_sigma}; {remedy}raise data.image_size to {larger}",
         )

@@ -2,7 +2,7 @@
 
 import math
 
-from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config
+from ceph_core.config import Config
 from ceph_core.training.progressive import stage_size
 
 GUIDE_SIZE = 512
@@ -36,10 +36,10 @@ def narrower_sigma(config: Config) -> str:
 
 def visible_sigma(config: Config) -> str:
     """The guide's sigma, or the least that does not vanish between heatmap pixels at the smallest size trained at."""
-    now, stride = config.heatmap.sigma_rel, config.model.head_stride
+    now, stride, least = config.heatmap.sigma_rel, config.model.head_stride, config.heatmap.least_sigma_px
     wanted = max(SIGMA, _up(_limit(config, stride)))
     said = (
-        f"heatmap.sigma_rel {now:.4f} is {now * _smallest(config) / stride:.2f} heatmap px where {MIN_SIGMA_HEATMAP_PX} is the least: "
+        f"heatmap.sigma_rel {now:.4f} is {now * _smallest(config) / stride:.2f} heatmap px where {least} is the least: "
         f"set it to {_sigma(wanted)}"
     )
     finer = _finer(config, SIGMA)
@@ -49,7 +49,7 @@ def visible_sigma(config: Config) -> str:
 def check_sigma(config: Config) -> str:
     """Whatever the guide's range says of this sigma."""
     now = config.heatmap.sigma_rel
-    if now * config.data.image_size / config.model.head_stride < MIN_SIGMA_HEATMAP_PX:
+    if now * config.data.image_size / config.model.head_stride < config.heatmap.least_sigma_px:
         return visible_sigma(config)
     return f"check heatmap.sigma_rel: it is {now:.4f}, the guide's range 0.006-0.008, its recommendation {_sigma(SIGMA)}"
 
@@ -80,7 +80,7 @@ def _smallest(config: Config) -> int:
 
 def _limit(config: Config, stride: int) -> float:
     """The least sigma_rel at this stride."""
-    return MIN_SIGMA_HEATMAP_PX * stride / _smallest(config)
+    return config.heatmap.least_sigma_px * stride / _smallest(config)
 
 
 def _finer(config: Config, sigma_rel: float) -> int | None:

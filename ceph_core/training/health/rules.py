@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from ceph_core.config import MIN_SIGMA_HEATMAP_PX, Config
+from ceph_core.config import Config
 from ceph_core.training.health import advice
 from ceph_core.training.health.curve import Curve, Point
 from ceph_core.training.health.trajectory import expected_at
@@ -78,7 +78,7 @@ def _above(epoch: int, limit: float) -> Rule:
 
 def _is_vanishing(config: Config, curve: Curve) -> bool:
     size = stage_size(config.data.image_size, stage_at(config, curve.last.epoch).size)
-    return config.heatmap.sigma_rel * size / config.model.head_stride < MIN_SIGMA_HEATMAP_PX
+    return config.heatmap.sigma_rel * size / config.model.head_stride < config.heatmap.least_sigma_px
 
 
 def _is_collapsed(config: Config, curve: Curve) -> bool:
@@ -146,7 +146,8 @@ RULES = (
     _above(150, 70),
     Rule(
         "vanishing-target", "warning", 0, _is_vanishing,
-        f"sigma is below {MIN_SIGMA_HEATMAP_PX} heatmap px, so that the target nearly vanishes between pixels", advice.visible_sigma,
+        "sigma is so small for the heatmap's pixels that the target nearly vanishes between them, or no longer says where it lies",
+        advice.visible_sigma,
     ),
     Rule(
         "collapse", "serious", 20 / GUIDE_EPOCHS, _is_collapsed,
