@@ -49,7 +49,7 @@ OURS: dict[str, dict[str, Any]] = {
 POLICY = 2
 """Raised when what ours decides changes: its searches then run anew."""
 KEPT = measuring.RESULTS / "search_quality_searches.parquet"
-SEEDS, SLOW_SEEDS = 200, 40
+SEEDS, SLOW_SEEDS = 200, 24
 SLOW = ("ASHACQR (Syne Tune)", "GP (Optuna), never stops")
 GRID = np.geomspace(1.0, 64.0, 25)
 """Times of the plot, in trainings."""
