@@ -88,9 +88,8 @@ class Policy:
         self.room = room or Room()
         self._retries = Retries(shares_device=shares_device(space.resources, workers))
         chosen = space.sampler
-        startup = max(chosen.startup_trials, workers)  # so many have begun before the first has said anything: a model waits for them
         self.sampler = Sampler(
-            space.knobs, space.start_from, chosen.name, startup_trials=startup, seed=seed, stopped_as=chosen.stopped_as,
+            space.knobs, space.start_from, chosen.name, startup_trials=chosen.startup_trials, seed=seed, stopped_as=chosen.stopped_as,
             earlier=earlier, fits=partial(self._fits, self.room), cost_aware=chosen.cost_aware,
         )  # fmt: skip
         self._standings = Standings()

@@ -92,7 +92,7 @@ class SamplerSettings(Frozen):
         ge=0,
         le=10_000,
         json_schema_extra={"unit": "trials"},
-        description="ended trials before a model proposes, at least as many as run at a time; until then a Sobol sequence does",
+        description="ended trials before a model proposes; until then a Sobol sequence does",
     )
     stopped_as: Literal["complete", "pruned", "failed"] | None = Field(
         None, description="what a trial stopped early tells tpe and gp; null: pruned for tpe, complete for gp; curve_gp forecasts its end"

@@ -60,25 +60,6 @@ def test_killed_between_any_two_lines(tmp_path):
         assert {state.status for state in policy.trials.values()} <= {"completed", "stopped", "failed"}
 
 
-def test_a_model_waits_for_as_many_trials_as_run_at_a_time(tmp_path):
-    """They have begun before the first says anything, as the Sobol sequence spreads them."""
-
-    def values(name):
-        space = made_up_space(sampler={"name": name, "startup_trials": 2}, budget={"trials": 30})
-        _, events = search(tmp_path / name, space, workers=6)
-        ended, found = 0, {}
-        for event in events:
-            ended += event["event"] == "end"
-            if event["event"] == "trial":
-                found[event["number"]] = ended, event["values"]
-        return found
-
-    modelled, spread = values("curve_gp"), values("qmc")
-    alike = {number: own == spread[number][1] for number, (_, own) in modelled.items()}
-    assert all(alike[number] for number, (ended, _) in modelled.items() if ended < 6)
-    assert not any(alike[number] for number, (ended, _) in modelled.items() if ended >= 6)
-
-
 def test_baseline_is_first_and_never_stopped(tmp_path):
     worst = {"heatmap.sigma_rel": 0.09, "augment.strength": 0.0, "train.batch_size": 4, "train.lr": 1e-4}
     space = Space.from_dict({**made_up_space().to_dict(), "start_from": [worst]})
