@@ -13,9 +13,9 @@ BENCHMARKS = sorted(
 )
 
 
-def kept() -> dict[str, str]:
+def kept() -> dict[str, bytes]:
     """What a benchmark writes when it is not quick."""
-    return {str(path): path.read_text() for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks" / "results").iterdir()]}
+    return {str(path): path.read_bytes() for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "benchmarks" / "results").iterdir()]}
 
 
 def test_there_is_one_for_all_that_the_page_promises() -> None:
