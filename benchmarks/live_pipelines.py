@@ -71,6 +71,8 @@ def baseline(args: Namespace, total_s: float, folder: Path, most: int) -> Figure
 
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(one, range(FIRST_SEED, FIRST_SEED + most)))
+    if not ended:
+        raise SystemExit(f"no training of the baseline ends within {total_s - FINISH_S:.0f} s; give more --trainings")
     errors = [np.load(folder / f"000-{seed}.npz")["test"].astype(np.float64) for seed in sorted(ended)]
     mean = float(np.linalg.norm(np.mean(errors, axis=0), axis=-1).mean())
     return {"test_mm": mean, "trained": len(ended), "members": len(ended), "wall_s": time.monotonic() - began}

@@ -123,8 +123,9 @@ def dry_run(options: RunOptions, view: LiveView) -> None:
     data = open_data(options.source, options.space)
     for line in warm_start.read(options.warm_start, options.space, dataset_fingerprint(data.dataset, data.cache_dir)).notes:
         view.say(line)
-    _settled(options.space, data, ray_cluster.seen_gpus, (), view)
-    dryrun.show(options.space, data, view, ray_cluster.this_machine() if options.address is None else None)
+    settled, _ = _settled(options.space, data, ray_cluster.seen_gpus, (), view)
+    here = None if options.address else partial(ray_cluster.this_machine().places, settled.resources)
+    dryrun.show(options.space, data, view, here)
 
 
 def start(options: RunOptions, run_dir: Path, view: LiveView) -> Path:

@@ -1,6 +1,7 @@
 """`--dry-run`: the resolved plan, and what a trial will take, before anything runs."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import yaml
@@ -17,14 +18,16 @@ from search.candidates import trainings
 from search.cost import FINISH_S
 from search.live import LiveView
 from search.space import Space
-from search.tune.cluster import Cluster
 
 
-def show(space: Space, data: TrainingData, view: LiveView, cluster: Cluster | None) -> None:
+def show(space: Space, data: TrainingData, view: LiveView, places: Callable[[], int] | None) -> None:
     """Print the plan to stdout and the estimates to stderr.
 
     Args:
-        cluster: what trials would run on; None: one elsewhere, of which nothing is known yet.
+        places: how many trials would run at a time; None: elsewhere, of which nothing is known yet.
+
+    Raises:
+        InputError: not even one trial finds a place.
     """
     print(yaml.safe_dump(space.to_dict(), sort_keys=False, allow_unicode=True, width=120), end="")
     counts = ", ".join(f"{len(data.splits.ids(name))} {name}" for name in ("train", "validation", "test", "double"))
@@ -39,12 +42,12 @@ def show(space: Space, data: TrainingData, view: LiveView, cluster: Cluster | No
         + (f", and {len(anew)} times anew" if len(anew) > 1 else ", and once anew" if anew else "")
         + (f", on {space.promotion.folds} folds of the films" if space.promotion.folds > 1 else "")
     )
-    if cluster is not None and trial_s is not None:
-        view.say(whole(space, trial_s, cluster.places(space.resources), len(anew)))
+    if places is not None and trial_s is not None:
+        view.say(whole(space, trial_s, places(), len(anew)))
 
 
 def whole(space: Space, trial_s: float, places: int, anew: int) -> str:
-    """What the budget buys, in a line.
+    """What the budget buys, in a line: in trainings where the hours end the search, in time where the trials do.
 
     Args:
         trial_s: seconds of the baseline's training to its end.
@@ -52,17 +55,18 @@ def whole(space: Space, trial_s: float, places: int, anew: int) -> str:
         anew: trainings of each candidate in promotion beside the one that the search began.
     """
     at_once = f"{places} trials at a time" if places > 1 else "one trial at a time"
-    if space.budget.hours is not None:
+    searched, promoted = (math.ceil(number / places) * trial_s for number in (space.budget.trials, (space.promotion.candidates + 1) * anew))
+    promoted += FINISH_S
+    if space.budget.hours is not None and space.budget.hours * 3600 < searched + promoted:
         seconds = space.budget.hours * 3600 - FINISH_S
         begun = max(0, int(seconds * places / trial_s))
         return (
             f"the whole: {duration(space.budget.hours * 3600)}, {at_once}, the time of {begun} trainings as long as start_from[0]; "
             f"promotion takes {space.promotion.share:.0%} of it at most, and stopped trials make room for more"
         )
-    searched, promoted = (math.ceil(number / places) * trial_s for number in (space.budget.trials, (space.promotion.candidates + 1) * anew))
     return (
         f"the whole: {space.budget.trials} trials as long as start_from[0], {at_once}, take {duration(searched)} if none is stopped, "
-        f"their promotion {duration(promoted + FINISH_S)}"
+        f"their promotion {duration(promoted)}"
     )
 
 

@@ -147,7 +147,7 @@ def coverage(calibration: Calibration, errors_mm: Array, confidence: NDArray[np.
     held = np.where(marked, errors_mm <= radius, np.nan)
     share = float(np.nanmean(held))
     low, high = bootstrap_interval(held)
-    constant = np.broadcast_to(np.array(calibration.constant_mm), errors_mm.shape)[marked]
+    constant = np.broadcast_to(np.maximum(calibration.constant_mm, _LEAST_MM), errors_mm.shape)[marked]
     constant_mm = float(constant.mean() * np.quantile(errors_mm[marked] / constant, share))
     return Coverage(level, share, low, high, float(radius[marked].mean()), constant_mm, int(marked.any(axis=1).sum()))
 

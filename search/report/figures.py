@@ -59,7 +59,7 @@ def sdr_interval(errors_mm: Errors, radius_mm: float) -> tuple[float, float]:
 
 
 def reliability(by_level: Sequence[Coverage]) -> Figure:
-    """Share of the test's points that radii hold, over the share they should hold."""
+    """Share of the test's points that radii hold, over the share they should hold at least."""
     should = [100 * each.level for each in by_level]
     holds = [100 * each.share for each in by_level]
     return {
@@ -81,7 +81,7 @@ def reliability(by_level: Sequence[Coverage]) -> Figure:
             },
         ],
         "layout": {
-            "xaxis": {"title": {"text": "share that radii should hold, %"}, "range": [45, 101]},
+            "xaxis": {"title": {"text": "share that radii should hold at least, %"}, "range": [45, 101]},
             "yaxis": {"title": {"text": "share of points they hold, %"}, "range": [40, 102]},
             "height": 360,
         },

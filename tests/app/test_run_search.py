@@ -8,12 +8,15 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from rich.table import Table
 
 import run_search
 from ceph_core.config import SourceConfig
 from ceph_core.data.fingerprint import dataset_fingerprint
-from search import driver, records
+from search import driver, dryrun, records
+from search.room import Gpu
 from search.space import Space
+from search.tune import cluster
 from tests.search.made_up import SPACE
 from tests.search.simulated import search
 
@@ -279,6 +282,16 @@ def test_resume_takes_no_other_plan(wrong, options, named):
 def test_an_extension_of_nothing_is_refused(wrong):
     (line,) = wrong.refused(["--resume", str(wrong.folder), "--trials", "0"])
     assert "--trials: must be above 0" in line
+
+
+def test_dry_run_counts_the_places_that_auto_settles_on(wrong, capsys, monkeypatch):
+    """Of a faked GPU; the network is too small to fill a quarter of it."""
+    wrong.space["resources"] = {"cpus_per_trial": 1, "gpus_per_trial": "auto"}
+    monkeypatch.setattr(cluster, "seen_gpus", lambda: (Gpu("drawn", 80_000.0, 80_000.0),))
+    monkeypatch.setattr(cluster, "this_machine", lambda: cluster.Cluster(16.0, 1.0, "", is_local=True))
+    monkeypatch.setattr(dryrun, "_table", lambda space, data: (Table(), 60.0))
+    assert run_search.main(wrong.asked("--profile", "gpu", "--dry-run")) == 0
+    assert "as long as start_from[0], 4 trials at a time, take" in capsys.readouterr().err
 
 
 def test_dry_run_leaves_nothing(wrong, capsys):
