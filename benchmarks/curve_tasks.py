@@ -1,4 +1,7 @@
-"""Real learning curves to search over: the vision-language table of the scan-bench package, by several stand-ins for what was not run.
+"""Real learning curves to search over: vision-language models of the scan-bench package and landmark detectors that we recorded.
+
+What was not run is stood in for: by the nearest training, a forest or a Gaussian process.  By the nearest alone a search of few recorded
+trainings is won by whoever sees most of them: whatever is proposed beside one of them is that very training again.
 
 `pip install --no-deps scan-bench` brings the table: CLIP-like models of 1,500 random configurations of ten knobs.  The 414 that were
 planned for 8 to 10 epochs and finished are used; their curves are read at eighths of their own length.
@@ -8,8 +11,8 @@ import copy
 import importlib.util
 import math
 import warnings
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,10 @@ from measuring import ROOT
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from ceph_core.training.progressive import stage_at, stage_size
 from search.cube import coordinates, point_at
 from search.replay.curves import Curve, Recorded, table_space
-from search.space import Knob, load
+from search.space import Knob, Space, load
 from search.space.schema import PromotionSettings, SamplerSettings, SchedulerSettings
 
 EPOCHS = 8
@@ -51,13 +55,19 @@ _PROBES = 4096
 class Modelled:
     """The curves of a regression over recorded ones: final values and shapes of all points of the space.
 
-    Its best is sought among many points of the space.
+    Its best is sought among many points of the space.  Epochs take the same, or, where trainings begin with smaller images, the shares of
+    the whole that they took in recorded trainings of the same stages.
+
+    Args:
+        sizes: (E,) image sizes of a point's epochs, px; None: one size.
     """
 
-    def __init__(self, recorded: Recorded, model: Any) -> None:
-        self.space, self._model = recorded.space, model
+    def __init__(self, recorded: Recorded, model: Any, sizes: Callable[[Mapping[str, Any]], NDArray[np.int64]] | None = None) -> None:
+        self.space, self._model, self._sizes = recorded.space, model, sizes
         cube = np.stack([coordinates(self.space.knobs, point) for point in recorded.points])
-        self._seconds = float(np.mean([curve.seconds.mean() for curve in recorded.curves]))
+        self._shares: dict[bytes, list[NDArray[np.float64]]] = {}
+        for curve in recorded.curves:
+            self._shares.setdefault(_stages(curve.image_sizes), []).append(curve.seconds / curve.seconds.mean())
         values = np.stack([curve.values for curve in recorded.curves])
         self._centre, self._spread = values.mean(axis=0), values.std(axis=0)
         model.fit(cube, (values - self._centre) / self._spread)
@@ -72,11 +82,19 @@ class Modelled:
     def at(self, values: Mapping[str, Any]) -> Curve:
         """The modelled curve."""
         point = coordinates(self.space.knobs, values)[None]
-        seconds = math.exp(self._times.predict(point).item())
-        return Curve.of(self._values(point)[0], np.full(EPOCHS, seconds))
+        seconds, learned = math.exp(self._times.predict(point).item()), self._values(point)[0]
+        if self._sizes is None:
+            return Curve.of(learned, np.full(len(learned), seconds))
+        sizes = self._sizes(values)
+        return Curve(learned, seconds * np.mean(self._shares[_stages(sizes)], axis=0), np.ones(len(learned), bool), sizes)
 
     def _values(self, cube: NDArray[np.float64]) -> NDArray[np.float64]:
-        return self._centre + self._spread * np.asarray(self._model.predict(cube)).reshape(len(cube), EPOCHS)
+        return self._centre + self._spread * np.asarray(self._model.predict(cube)).reshape(len(cube), len(self._centre))
+
+
+def _stages(sizes: NDArray[np.int64]) -> bytes:
+    """Which epochs train on smaller images than the last."""
+    return bytes(sizes < sizes[-1])
 
 
 @cache
@@ -115,21 +133,27 @@ def recorded(objective: str, half: int) -> Recorded:
 
 @cache
 def task(name: str) -> Any:
-    """The curves of `family/objective/surrogate/half`, of `isbi/SEED`, of `costs/NUMBER/HALF`, or of `drawn/0`."""
+    """The curves of `scan/OBJECTIVE/SURROGATE/HALF`, of `films/SURROGATE/SEED`, of `costs/NUMBER/HALF`, or of `drawn/0`."""
     family, *parts = name.split("/")
     if family == "drawn":
         return drawn()
     if family == "costs":
         return cost_tasks.Unequal(2 * int(parts[0]) + int(parts[1]))
-    if family == "isbi":
-        return recorded_films(int(parts[0]))
-    objective, surrogate, half = parts
-    found = recorded(objective, int(half))
+    *objective, surrogate, half = parts
+    found = recorded_films(int(half)) if family == "films" else recorded(objective[0], int(half))
+    sizes = partial(image_sizes, found.space) if family == "films" else None
     if surrogate == "nearest":
         return found
     if surrogate == "forest":
-        return Modelled(found, Forest(60))
-    return Modelled(found, process(len(coordinates(found.space.knobs, found.points[0]))))
+        return Modelled(found, Forest(60), sizes)
+    return Modelled(found, process(len(coordinates(found.space.knobs, found.points[0]))), sizes)
+
+
+def image_sizes(space: Space, values: Mapping[str, Any]) -> NDArray[np.int64]:
+    """(E,) px that a training of these values has in each epoch."""
+    config = space.configure(values, seed=0)
+    epochs = range(1, config.train.epochs + 1)
+    return np.array([stage_size(config.data.image_size, stage_at(config, epoch).size) for epoch in epochs], dtype=np.int64)
 
 
 class Forest:
@@ -187,9 +211,11 @@ def searched_by(curves: Any, sections: Mapping[str, Any]) -> Any:
 
 
 def names(family: str, half: int) -> list[str]:
-    """Every task of one half; of the recorded films each seed's trainings are one."""
-    if family in ("isbi", "drawn"):
+    """Every task of one half; of the films' trainings a half has one seed of each configuration."""
+    if family == "drawn":
         return [f"{family}/{half}"]
+    if family == "films":
+        return [f"{family}/{surrogate}/{half}" for surrogate in SURROGATES]
     if family == "costs":
         return [f"costs/{number}/{half}" for number in range(cost_tasks.TASKS)]
     return [f"{family}/{objective}/{surrogate}/{half}" for objective in OBJECTIVES for surrogate in SURROGATES]

@@ -1,7 +1,8 @@
 """Which configuration a Gaussian process over forecasts of all learning curves would try next.  Pure.
 
 Every trial with a report says something of the end of its training, the surer the further it came (`search.forecast`); running trials
-speak, too.  The next configuration has the largest expected improvement, times the chance that it can be trained at all.
+speak, too.  While hardly any has ended, it is the point that some have come to that all are forecast to.  The next configuration has
+the largest expected improvement, times the chance that it can be trained at all.
 """
 
 import math
@@ -14,7 +15,7 @@ from scipy.special import log_ndtr
 from scipy.stats import qmc
 
 from search.cube import coordinates, place_in, point_at, snapped
-from search.forecast import forecasts
+from search.forecast import forecasts, horizon
 from search.history import Trial
 from search.levels import levelled
 from search.process import Process, log_expected_improvement
@@ -49,7 +50,7 @@ def proposals(
         number: of configurations.
         log_seconds: of the training at points (M, D) of the cube's coordinates; expected improvement is then taken by the time it costs.
     """
-    known = forecasts(trials)
+    known = forecasts(trials, horizon(trials))
     told = [(trial, forecast) for trial, forecast in zip(trials, known, strict=True) if forecast is not None]
     points = np.stack([coordinates(knobs, trial.values) for trial, _ in told])
     _, values, noise = levelled([forecast for _, forecast in told])

@@ -1,9 +1,13 @@
 """Where unfinished learning curves will end, judged by those that have.  Pure.
 
 A value at some share of a training tells of its end what it told of the ends of finished ones: a straight line from their values at that
-share to their last ones, drawn towards slope one while few have finished.  What the line missed them by is how uncertain it is.
+share to their last ones, drawn towards correlation one while few have finished.  What the line missed them by is how uncertain it is.
+
+While hardly any has finished, curves of different length would be compared at different points of a training: a good configuration that
+has just begun looks worse than a bad one that is far.  All are then forecast to the share that some have reached (`horizon`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,62 +19,79 @@ from search.history import Trial
 Floats = NDArray[np.float64]
 
 _PRIOR_TRIALS = 2.0
-"""Slope one counts as much as so many finished trials, and so does the prior doubt."""
-_PRIOR_DOUBT = 0.1
-"""Variance of the forecast while nothing is known, a share of the variance of all values at that point of a training."""
+"""A correlation of one counts as much as so many finished trials, and so does the prior doubt."""
+_PRIOR_DOUBT = 0.4
+"""Variance of a forecast from the very beginning while nothing is known, a share of the variance of what is foretold; it falls as the way
+does that is left."""
+_JUDGES = 3
+"""So many trials must have come to where others are forecast."""
+_HAIR = 1e-9
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A trial's last value.
+    """A trial's value where it is forecast to, the end as a rule.
 
     Attributes:
         value: as reported, or as expected.
-        variance: of the expectation; 0 for a finished trial.
+        variance: of the expectation; 0 for a trial that has come there.
     """
 
     value: float
     variance: float
 
 
-def forecasts(trials: Sequence[Trial]) -> list[Forecast | None]:
-    """Every trial's last value, in order; None for one without a finite report, and for one that failed."""
+def horizon(trials: Sequence[Trial]) -> float:
+    """The share of a training that three trials have reached, in (0, 1]; the furthest one's while there are fewer, 1 without any."""
     curves = [_curve(trial) for trial in trials]
-    finished = [curve for trial, curve in zip(trials, curves, strict=True) if curve is not None and _is_complete(trial, curve)]
-    ends = np.array([values[-1] for _, values in finished])
+    reached = sorted((_reached(trial, curve) for trial, curve in zip(trials, curves, strict=True) if curve is not None), reverse=True)
+    return reached[min(_JUDGES, len(reached)) - 1] if reached else 1.0
+
+
+def forecasts(trials: Sequence[Trial], share: float = 1.0) -> list[Forecast | None]:
+    """Every trial's value at a share of its training, its last one if that is 1, in order.
+
+    None for one without a finite report, and for one that failed.
+    """
+    curves = [_curve(trial) for trial in trials]
+    arrived = [curve is not None and _reached(trial, curve) >= share - _HAIR for trial, curve in zip(trials, curves, strict=True)]
+    judges = [curve for curve, is_there in zip(curves, arrived, strict=True) if curve is not None and is_there]
+    ends = _at(judges, share)
     lines: dict[float, tuple[float, float, float, float]] = {}
     found: list[Forecast | None] = []
-    for trial, curve in zip(trials, curves, strict=True):
+    for curve, is_there in zip(curves, arrived, strict=True):
         if curve is None:
             found.append(None)
-        elif _is_complete(trial, curve):
-            found.append(Forecast(float(curve[1][-1]), 0.0))
+        elif is_there:
+            found.append(Forecast(float(np.interp(share, *curve)), 0.0))
         else:
-            share, value = float(curve[0][-1]), float(curve[1][-1])
-            if share not in lines:
-                reached = [each for each in curves if each is not None and each[0][-1] >= share - 1e-9]
-                lines[share] = _line(_at(reached, share), _at(finished, share), ends)
-            middle, end, slope, variance = lines[share]
+            now, value = float(curve[0][-1]), float(curve[1][-1])
+            if now not in lines:
+                every = [each for each in curves if each is not None and each[0][-1] >= now - _HAIR]
+                lines[now] = _line(_at(every, now), _at(judges, now), ends, _PRIOR_DOUBT * (1 - now / share))
+            middle, end, slope, variance = lines[now]
             found.append(Forecast(end + slope * (value - middle), variance))
     return found
 
 
-def _line(every: Floats, before: Floats, ends: Floats) -> tuple[float, float, float, float]:
-    """Middle of the values at a share, of the ends, slope, and variance about the line.
+def _line(every: Floats, before: Floats, ends: Floats, doubt: float) -> tuple[float, float, float, float]:
+    """Middle of the values at a share, of those foretold, slope, and variance about the line.
 
     Args:
         every: values of all trials that came so far.
-        before: values of the finished ones, at the share.
-        ends: their last ones.
+        before: of those that came to what is foretold, at the share.
+        ends: what they came to.
+        doubt: share of the variance that a forecast has before anything is known.
     """
     spread = float(every.var()) + 1e-12
     if not len(ends):
-        return 0.0, 0.0, 1.0, _PRIOR_DOUBT * spread
+        return 0.0, 0.0, 1.0, doubt * spread
     middle, end = float(before.mean()), float(ends.mean())
     x, y = before - middle, ends - end
-    slope = float((x @ y + _PRIOR_TRIALS * spread) / (x @ x + _PRIOR_TRIALS * spread))
+    steepest = min(1.0, math.sqrt((float(ends.var()) + 1e-12) / (float(before.var()) + 1e-12))) if len(ends) > 1 else 1.0
+    slope = float((x @ y + _PRIOR_TRIALS * spread * steepest) / (x @ x + _PRIOR_TRIALS * spread))
     missed = y - slope * x
-    variance = float((missed @ missed + _PRIOR_TRIALS * _PRIOR_DOUBT * spread) / (len(ends) + _PRIOR_TRIALS))
+    variance = float((missed @ missed + _PRIOR_TRIALS * doubt * spread * steepest**2) / (len(ends) + _PRIOR_TRIALS))
     return middle, end, slope, variance
 
 
@@ -85,8 +106,9 @@ def _curve(trial: Trial) -> tuple[Floats, Floats] | None:
     return np.array(shares), np.array(values)
 
 
-def _is_complete(trial: Trial, curve: tuple[Floats, Floats]) -> bool:
-    return (trial.outcome is not None and trial.outcome.kind == "complete") or curve[0][-1] >= 1 - 1e-9
+def _reached(trial: Trial, curve: tuple[Floats, Floats]) -> float:
+    """The share of its training that a trial has had."""
+    return 1.0 if trial.outcome is not None and trial.outcome.kind == "complete" else min(1.0, float(curve[0][-1]))
 
 
 def _at(curves: Sequence[tuple[Floats, Floats]], share: float) -> Floats:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search.curve_model import proposals
-from search.forecast import forecasts
+from search.forecast import forecasts, horizon
 from search.history import Outcome, Point, Trial
 from search.rungs import Rungs
 from search.sampler import Sampler
@@ -44,6 +44,25 @@ def test_finished_trials_are_what_they_are_and_others_what_the_finished_say() ->
 def test_before_anything_has_finished_a_value_stands_for_itself_in_doubt() -> None:
     found = forecasts([trial(0, {}, [5.0], "stopped"), trial(1, {}, [7.0, 6.0], None)])
     assert [each.value for each in found] == [5.0, 6.0] and all(each.variance > 0 for each in found)
+
+
+def test_while_hardly_any_has_finished_all_are_forecast_to_where_three_have_come() -> None:
+    """What has just begun would otherwise look worse than what is far."""
+    history = [trial(number, {}, fall(end, 6), None) for number, end in enumerate((5.0, 6.0, 7.0))]
+    history += [trial(3, {}, fall(3.0, 1), None), trial(4, {}, fall(4.0, 9), None)]
+    share = horizon(history)
+    assert share == 0.6
+    *judges, begun, far = forecasts(history, share)
+    assert [each.value for each in judges] == [fall(end, 6)[-1] for end in (5.0, 6.0, 7.0)] and far.value == fall(4.0, 6)[-1]
+    assert begun.value < far.value and begun.variance > far.variance == 0
+    assert forecasts(history)[3].value > forecasts(history)[4].value
+
+
+def test_once_three_have_finished_it_is_the_end() -> None:
+    finished = [trial(number, {}, fall(end, 10)) for number, end in enumerate((2.0, 3.0))]
+    assert horizon([*finished, trial(2, {}, fall(4.0, 4), None)]) == 0.4
+    assert horizon([*finished, trial(2, {}, fall(4.0, 4), None), trial(3, {}, fall(5.0, 10))]) == 1.0
+    assert horizon([]) == 1.0
 
 
 def test_nothing_is_forecast_of_what_said_nothing() -> None:
