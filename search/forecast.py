@@ -88,10 +88,10 @@ def _line(every: Floats, before: Floats, ends: Floats, doubt: float) -> tuple[fl
         return 0.0, 0.0, 1.0, doubt * spread
     middle, end = float(before.mean()), float(ends.mean())
     x, y = before - middle, ends - end
-    steepest = min(1.0, math.sqrt((float(ends.var()) + 1e-12) / (float(before.var()) + 1e-12))) if len(ends) > 1 else 1.0
-    slope = float((x @ y + _PRIOR_TRIALS * spread * steepest) / (x @ x + _PRIOR_TRIALS * spread))
+    prior_slope = min(1.0, math.sqrt((float(ends.var()) + 1e-12) / (float(before.var()) + 1e-12))) if len(ends) > 1 else 1.0
+    slope = float((x @ y + _PRIOR_TRIALS * spread * prior_slope) / (x @ x + _PRIOR_TRIALS * spread))
     missed = y - slope * x
-    variance = float((missed @ missed + _PRIOR_TRIALS * doubt * spread * steepest**2) / (len(ends) + _PRIOR_TRIALS))
+    variance = float((missed @ missed + _PRIOR_TRIALS * doubt * spread * prior_slope**2) / (len(ends) + _PRIOR_TRIALS))
     return middle, end, slope, variance
 
 

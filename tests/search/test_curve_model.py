@@ -78,6 +78,14 @@ def test_proposals_are_points_of_the_space_best_first_and_distinct() -> None:
     assert found[0]["x"] == pytest.approx(0.3, abs=0.15)
 
 
+def test_what_has_just_begun_is_not_held_against_what_is_far() -> None:
+    """Lower x is better, but only higher ones have come far: their errors are the lower ones so far."""
+    far = [trial(place, {"x": x, "kind": "a"}, fall(3 + x, 6), None) for place, x in enumerate((0.6, 0.8, 1.0))]
+    begun = [trial(3 + place, {"x": x, "kind": "a"}, fall(3 + x, 1), "stopped") for place, x in enumerate((0.1, 0.2, 0.3))]
+    assert min(each.curve[1].value_mm or 0 for each in begun) > max(each.curve[6].value_mm or 0 for each in far)
+    assert proposals(LINE, [*far, *begun], np.random.default_rng(0), 1)[0]["x"] < 0.3
+
+
 def test_where_a_running_trial_is_at_work_nothing_more_is_tried() -> None:
     """Awaiting one result at the best place, the next proposal lies elsewhere."""
     history = [trial(place, {"x": place / 7, "kind": "a"}, fall(1.5 + (place / 7 - 0.5) ** 2, 10)) for place in range(8)]
