@@ -227,7 +227,8 @@ def of_random(run: Run, drawn: Recorded, searched: NDArray[np.int64], total_s: f
 
 def place_of(run: Run, state: Path) -> Path:
     """Where a replay's figures lie."""
-    return state / f"{run.method.replace(' ', '_').replace(',', '')}-{run.budget:g}-{run.seed}.json"
+    policy = f"-{curve_tasks.POLICY}" if run.method in OURS else ""
+    return state / f"{run.method.replace(' ', '_').replace(',', '')}-{run.budget:g}-{run.seed}{policy}.json"
 
 
 def work(given: tuple[Run, Path]) -> None:

@@ -46,8 +46,6 @@ OURS: dict[str, dict[str, Any]] = {
     "random + our rungs": {"sampler": {"name": "random"}},
 }
 """Sections of the space, through the same policy as a live run."""
-POLICY = 3
-"""Raised when what ours decides changes: its searches then run anew."""
 KEPT = measuring.RESULTS / "search_quality_searches.parquet"
 SEEDS, SLOW_SEEDS = 200, 24
 SLOW = ("ASHACQR (Syne Tune)", "GP (Optuna), never stops")
@@ -145,7 +143,7 @@ def jobs(args: Namespace) -> Iterator[Job]:
 
 def key_of(job: Job) -> str:
     """What a search's figures are kept under; another policy of ours, or other settings, have another."""
-    told = repr((job, (OURS[job.method], POLICY) if job.method in OURS else None))
+    told = repr((job, (OURS[job.method], curve_tasks.POLICY) if job.method in OURS else None))
     return hashlib.sha256(told.encode()).hexdigest()[:20]
 
 
