@@ -11,6 +11,8 @@ A rung is a share of a trial's own epochs, so that trials of different length me
 - Passing is not for good: at each later report its place at the rung it passed last is looked at again, and it stops once newer
   arrivals have pushed it out of the share that goes on.  (With few workers the first trials pass rungs alone, and would otherwise
   take whole trainings from better ones.)
+- Where many trials run, the one in the lead, whose value is the lowest that anybody has reported, is not pushed out: what trains fast
+  is ahead of others who come to the rung later with better values.  It takes one place of many; among few it would take too much.
 - A protected trial (the baseline) always goes on; its value is recorded like any other.
 
 Progressive schedules: a trial whose first epochs train on smaller images is judged at the same share of its epochs as any other, by
@@ -33,6 +35,9 @@ from enum import Enum
 
 from ceph_core.errors import InputError
 from ceph_core.training.progressive import epoch_of_share
+
+_MANY = 8
+"""So many trials that run are many."""
 
 
 class Action(Enum):
@@ -87,13 +92,21 @@ class _Rung:
 
 @dataclass
 class _Course:
-    """One trial so far: the last epoch seen, the highest rung it was judged at and its value there, decisions by epoch, how it ended."""
+    """One trial so far: the last epoch seen, its last value, the highest rung it was judged at and its value there, decisions by epoch,
+    how it ended.
+    """
 
     epoch: int = 0
+    total_epochs: int = 0
+    value_mm: float = math.inf
     rung: int = -1
     rung_value_mm: float = math.nan
     decisions: dict[int, Decision] = field(default_factory=dict)
     end: Decision | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        return self.end is None and self.epoch < self.total_epochs
 
 
 class Rungs:
@@ -122,6 +135,7 @@ class Rungs:
         self.reduction_factor = float(reduction_factor)
         self._rungs = [_Rung(float(share)) for share in fractions]
         self._courses: dict[str, _Course] = {}
+        self._lowest_mm = math.inf
 
     def epochs_of(self, total_epochs: int) -> dict[int, int]:
         """The rungs that a trial of this length has: epoch by rung index, distinct, in 1 ... total_epochs - 1.
@@ -145,7 +159,7 @@ class Rungs:
             return course.decisions.get(epoch, Decision(Action.CONTINUE, None, f"epoch {epoch}: seen before"))
         if course.end is not None:
             return course.end
-        course.epoch = epoch
+        course.epoch, course.total_epochs = epoch, total_epochs
         decision = self._judge(course, Report(trial, epoch, total_epochs, value_mm, protected, validated))
         if decision.action is not Action.CONTINUE:
             course.end = decision
@@ -181,6 +195,8 @@ class Rungs:
         if report.value_mm is None or not math.isfinite(report.value_mm):
             given = "no value" if report.value_mm is None else f"value {report.value_mm}"
             return Decision(Action.FAIL, None, f"epoch {report.epoch}: {given} reported; the training diverged or did not validate")
+        course.value_mm = report.value_mm
+        self._lowest_mm = min(self._lowest_mm, report.value_mm)
         reached = [rung for rung, epoch in self.epochs_of(report.total_epochs).items() if course.rung < rung and epoch <= report.epoch]
         if report.epoch >= report.total_epochs:
             return Decision(Action.CONTINUE, None, f"epoch {report.epoch}: {report.value_mm:.2f} mm")
@@ -209,10 +225,14 @@ class Rungs:
         ranked = self._rungs[course.rung].ranked_mm
         rank = bisect_left(ranked, course.rung_value_mm) + 1
         places = self._places(len(ranked))
-        if rank <= places:
+        if rank <= places or self._leads_many(course):
             return stays
         reason = (
             f"rung {course.rung}, looked at again at epoch {report.epoch}: its {course.rung_value_mm:.2f} mm there is now rank {rank} of "
             f"{len(ranked)}, top {places} go on"
         )
         return Decision(Action.STOP, None, reason)
+
+    def _leads_many(self, course: _Course) -> bool:
+        """Whether its value is the lowest of all, and many trials run, by their reports."""
+        return course.value_mm <= self._lowest_mm and sum(each.goes_on for each in self._courses.values()) >= _MANY

@@ -134,6 +134,38 @@ def test_newer_arrivals_push_out_a_trial_that_passed_alone() -> None:
     assert rungs.report("better", 3, 10, 3.9).action is Action.CONTINUE
 
 
+@pytest.mark.parametrize(("running", "action"), [(7, Action.STOP), (8, Action.CONTINUE)])
+def test_the_trial_in_the_lead_is_not_pushed_out_where_many_run(running: int, action: Action) -> None:
+    rungs = Rungs([0.2, 0.6], 3)
+    rungs.report("fast", 2, 10, 9.0)
+    rungs.report("better", 2, 10, 4.0)
+    rungs.report("done", 10, 10, 5.0)  # runs no longer
+    for number in range(running - 2):
+        rungs.report(f"t{number}", 1, 10, 20.0)
+    assert rungs.report("fast", 3, 10, 3.9).action is action
+
+
+def test_the_lead_is_lost_to_a_lower_value() -> None:
+    rungs = Rungs([0.2, 0.6], 3)
+    rungs.report("fast", 2, 10, 9.0)
+    rungs.report("better", 2, 10, 4.0)
+    for number in range(6):
+        rungs.report(f"t{number}", 1, 10, 20.0)
+    assert rungs.report("fast", 3, 10, 3.9).action is Action.CONTINUE
+    assert rungs.report("better", 3, 10, 3.8).action is Action.CONTINUE
+    assert rungs.report("fast", 4, 10, math.nan, validated=False).action is Action.STOP
+
+
+def test_the_lead_stands_at_epochs_that_are_not_validated() -> None:
+    rungs = Rungs([0.2], 3)
+    rungs.report("fast", 2, 10, 4.5)
+    for number in range(8):
+        rungs.report(f"t{number}", 1, 10, 20.0)
+    rungs.report("fast", 3, 10, 3.9)
+    rungs.report("better", 2, 10, 4.0)
+    assert rungs.report("fast", 4, 10, None, validated=False).action is Action.CONTINUE
+
+
 def test_the_baseline_is_never_pushed_out() -> None:
     rungs = Rungs([0.2], 3)
     rungs.report("baseline", 2, 10, 9.0, protected=True)
