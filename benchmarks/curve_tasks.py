@@ -29,7 +29,7 @@ from search.replay.curves import Curve, Recorded, table_space
 from search.space import Knob, Space, load
 from search.space.schema import PromotionSettings, SamplerSettings, SchedulerSettings
 
-POLICY = 4
+POLICY = 5
 """Raised when what ours decides on curves changes: its searches and replays then run anew."""
 EPOCHS = 8
 KNOBS: dict[str, dict[str, Any]] = {

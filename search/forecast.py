@@ -3,8 +3,9 @@
 A value at some share of a training tells of its end what it told of the ends of finished ones: a straight line from their values at that
 share to their last ones, drawn towards correlation one while few have finished.  What the line missed them by is how uncertain it is.
 
-While hardly any has finished, curves of different length would be compared at different points of a training: a good configuration that
-has just begun looks worse than a bad one that is far.  All are then forecast to the share that some have reached (`horizon`).
+While many run and hardly any has finished, curves of different length would be compared at different points of a training: a good
+configuration that has just begun looks worse than a bad one that is far.  All are then forecast to the share that some have reached
+(`horizon`).  Where one or two run at a time the first trainings end while little else has begun, and their ends say more.
 """
 
 import math
@@ -25,6 +26,8 @@ _PRIOR_DOUBT = 0.4
 does that is left."""
 _JUDGES = 3
 """So many trials must have come to where others are forecast."""
+_OTHERS = 2
+"""So many trials must run for another to be compared anywhere but at the end."""
 _HAIR = 1e-9
 
 
@@ -42,7 +45,12 @@ class Forecast:
 
 
 def horizon(trials: Sequence[Trial]) -> float:
-    """The share of a training that three trials have reached, in (0, 1]; the furthest one's while there are fewer, 1 without any."""
+    """Where the next trial is compared with others: the share of a training that three have reached, in (0, 1].
+
+    The furthest one's while fewer have reports; 1, the end, without any, and while fewer than two run.
+    """
+    if sum(trial.outcome is None for trial in trials) < _OTHERS:
+        return 1.0
     curves = [_curve(trial) for trial in trials]
     reached = sorted((_reached(trial, curve) for trial, curve in zip(trials, curves, strict=True) if curve is not None), reverse=True)
     return reached[min(_JUDGES, len(reached)) - 1] if reached else 1.0

@@ -60,9 +60,15 @@ def test_while_hardly_any_has_finished_all_are_forecast_to_where_three_have_come
 
 def test_once_three_have_finished_it_is_the_end() -> None:
     finished = [trial(number, {}, fall(end, 10)) for number, end in enumerate((2.0, 3.0))]
-    assert horizon([*finished, trial(2, {}, fall(4.0, 4), None)]) == 0.4
-    assert horizon([*finished, trial(2, {}, fall(4.0, 4), None), trial(3, {}, fall(5.0, 10))]) == 1.0
-    assert horizon([]) == 1.0
+    running = [trial(2, {}, fall(4.0, 4), None), Trial(3, {})]
+    assert horizon([*finished, *running]) == 0.4
+    assert horizon([*finished, *running, trial(4, {}, fall(5.0, 10))]) == 1.0
+    assert horizon([]) == horizon([Trial(0, {}), Trial(1, {})]) == 1.0
+
+
+def test_where_one_other_runs_it_is_the_end() -> None:
+    finished = [trial(number, {}, fall(end, 10)) for number, end in enumerate((2.0, 3.0))]
+    assert horizon([*finished, trial(2, {}, fall(4.0, 4), None), trial(3, {}, fall(4.0, 2), "stopped")]) == 1.0
 
 
 def test_nothing_is_forecast_of_what_said_nothing() -> None:
