@@ -1,14 +1,15 @@
 """Ways to search, behind one face: what is tried next, and whether a trial goes on.
 
 Others run as their users would start them: Ray Tune's OptunaSearch and AsyncHyperBandScheduler, Syne Tune's ASHA, BOHB and ASHACQR,
-Optuna's samplers and Hyperband pruner; each is fed by hand what its own loop would feed it.
+Optuna's samplers and Hyperband pruner; each is fed by hand what its own loop would feed it.  Where the space has known-good start points
+each tries them first, by its own means: ours does, and a good first trial is worth a lot where time is short.
 """
 
 import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ from search.cube import point_at
 from search.space import Knob
 
 VALUE = "value"
+
+Points = Sequence[Mapping[str, Any]]
 
 
 class Contestant(Protocol):
@@ -37,10 +40,11 @@ class OneEpochThenBest:
 
     Args:
         first: how many are tried; the rest of the time is for the best.
+        start_from: the first of these.
     """
 
-    def __init__(self, knobs: Sequence[Knob], seed: int, first: int) -> None:
-        self._knobs, self._random, self._first = knobs, np.random.default_rng(seed), first
+    def __init__(self, knobs: Sequence[Knob], seed: int, first: int, start_from: Points) -> None:
+        self._knobs, self._random, self._first, self._start_from = knobs, np.random.default_rng(seed), first, start_from
         self._after_one: dict[int, float] = {}
         self._asked: list[dict[str, Any]] = []
         self._again: list[int] = []
@@ -49,7 +53,8 @@ class OneEpochThenBest:
     def ask(self, trial: int) -> dict[str, Any]:
         """In the second half, those that were best after one epoch, started anew."""
         if len(self._asked) < self._first:
-            self._asked.append(point_at(self._knobs, self._random.random(len(self._knobs)).tolist()))
+            drawn = point_at(self._knobs, self._random.random(len(self._knobs)).tolist())
+            self._asked.append(dict(self._start_from[trial]) if trial < len(self._start_from) else drawn)
             return self._asked[-1]
         best = sorted(set(self._after_one) - set(self._again), key=self._after_one.__getitem__)
         self._is_second.add(trial)
@@ -68,13 +73,14 @@ class OneEpochThenBest:
 class Stock:
     """Ray Tune's OptunaSearch and AsyncHyperBandScheduler, with their defaults but for the length of a training."""
 
-    def __init__(self, knobs: Sequence[Knob], seed: int, epochs: int) -> None:
+    def __init__(self, knobs: Sequence[Knob], seed: int, epochs: int, start_from: Points) -> None:
         from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
         from ray.tune.search.optuna import OptunaSearch
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         space = {knob.key: _optuna_distribution(knob) for knob in knobs}
-        self._search = OptunaSearch(space, metric=VALUE, mode="min", seed=seed)
+        points = [dict(point) for point in start_from] or None
+        self._search = OptunaSearch(space, metric=VALUE, mode="min", seed=seed, points_to_evaluate=points)
         self._scheduler = AsyncHyperBandScheduler(time_attr="training_iteration", metric=VALUE, mode="min", max_t=epochs)
         self._stop, self._epochs = TrialScheduler.STOP, epochs
 
@@ -100,7 +106,7 @@ class Stock:
 class SyneTune:
     """A scheduler of Syne Tune's that stops trials: "ASHA", "BOHB" or "ASHACQR"."""
 
-    def __init__(self, name: str, knobs: Sequence[Knob], seed: int, epochs: int) -> None:
+    def __init__(self, name: str, knobs: Sequence[Knob], seed: int, epochs: int, start_from: Points) -> None:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             from syne_tune.backend.trial_status import Trial
             from syne_tune.optimizer import baselines
@@ -108,10 +114,12 @@ class SyneTune:
         logging.getLogger("syne_tune").setLevel(logging.ERROR)
         self._epochs, self._trial_class = epochs, Trial
         self._choices = {knob.key: {str(choice): choice for choice in knob.choices} for knob in knobs if knob.kind == "categorical"}
+        points = [{key: str(value) if key in self._choices else value for key, value in point.items()} for point in start_from]
         np.random.seed(seed)  # noqa: NPY002  (its brackets are drawn from the global generator)
         self._scheduler = getattr(baselines, name)(
-            {knob.key: _syne_domain(knob) for knob in knobs}, metric=VALUE, time_attr="epoch", max_t=epochs, random_seed=seed
-        )
+            {knob.key: _syne_domain(knob) for knob in knobs}, metric=VALUE, time_attr="epoch", max_t=epochs, random_seed=seed,
+            points_to_evaluate=points or None,
+        )  # fmt: skip
         self._trials: dict[int, Any] = {}
 
     def ask(self, trial: int) -> dict[str, Any]:
@@ -135,11 +143,13 @@ class SyneTune:
 class OptunaStudy:
     """Optuna's own ask, report and prune."""
 
-    def __init__(self, knobs: Sequence[Knob], epochs: int, sampler: Any, pruner: Any) -> None:
+    def __init__(self, knobs: Sequence[Knob], epochs: int, sampler: Any, pruner: Any, start_from: Points) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             self._study = optuna.create_study(sampler=sampler, pruner=pruner)
+            for point in start_from:
+                self._study.enqueue_trial(dict(point))
         self._space = {knob.key: _optuna_distribution(knob) for knob in knobs}
         self._epochs = epochs
         self._trials: dict[int, Any] = {}
@@ -163,28 +173,30 @@ class OptunaStudy:
         return True
 
 
-Maker = Callable[[Sequence[Knob], int, int, float], Contestant]
-"""From knobs, seed, epochs and the largest budget, in trainings."""
+Maker = Callable[[Sequence[Knob], int, int, float, Points], Contestant]
+"""From knobs, seed, epochs, the largest budget, in trainings, and the start points."""
 
 
-def tpe_hyperband(knobs: Sequence[Knob], seed: int, epochs: int, trainings: float) -> Contestant:
+def tpe_hyperband(knobs: Sequence[Knob], seed: int, epochs: int, trainings: float, start: Points) -> Contestant:
     """Optuna's TPE with its Hyperband."""
-    return OptunaStudy(knobs, epochs, optuna.samplers.TPESampler(seed=seed), optuna.pruners.HyperbandPruner(1, epochs, 3))
+    return OptunaStudy(knobs, epochs, optuna.samplers.TPESampler(seed=seed), optuna.pruners.HyperbandPruner(1, epochs, 3), start)
 
 
-def gp_alone(knobs: Sequence[Knob], seed: int, epochs: int, trainings: float) -> Contestant:
+def gp_alone(knobs: Sequence[Knob], seed: int, epochs: int, trainings: float, start: Points) -> Contestant:
     """Optuna's Gaussian process; every training to its end."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return OptunaStudy(knobs, epochs, optuna.samplers.GPSampler(seed=seed), optuna.pruners.NopPruner())
+        return OptunaStudy(knobs, epochs, optuna.samplers.GPSampler(seed=seed), optuna.pruners.NopPruner(), start)
 
 
 OTHERS: dict[str, Maker] = {
-    "one epoch, then the best": lambda knobs, seed, epochs, trainings: OneEpochThenBest(knobs, seed, int(trainings / 2 * epochs)),
-    "OptunaSearch + ASHA (Ray Tune)": lambda knobs, seed, epochs, _: Stock(knobs, seed, epochs),
-    "ASHA (Syne Tune)": lambda knobs, seed, epochs, _: SyneTune("ASHA", knobs, seed, epochs),
-    "BOHB (Syne Tune)": lambda knobs, seed, epochs, _: SyneTune("BOHB", knobs, seed, epochs),
-    "ASHACQR (Syne Tune)": lambda knobs, seed, epochs, _: SyneTune("ASHACQR", knobs, seed, epochs),
+    "one epoch, then the best": lambda knobs, seed, epochs, trainings, start: OneEpochThenBest(
+        knobs, seed, int(trainings / 2 * epochs), start
+    ),
+    "OptunaSearch + ASHA (Ray Tune)": lambda knobs, seed, epochs, _, start: Stock(knobs, seed, epochs, start),
+    "ASHA (Syne Tune)": lambda knobs, seed, epochs, _, start: SyneTune("ASHA", knobs, seed, epochs, start),
+    "BOHB (Syne Tune)": lambda knobs, seed, epochs, _, start: SyneTune("BOHB", knobs, seed, epochs, start),
+    "ASHACQR (Syne Tune)": lambda knobs, seed, epochs, _, start: SyneTune("ASHACQR", knobs, seed, epochs, start),
     "GP (Optuna), never stops": gp_alone,
     "TPE + Hyperband (Optuna)": tpe_hyperband,
 }

@@ -46,6 +46,8 @@ OURS: dict[str, dict[str, Any]] = {
     "random + our rungs": {"sampler": {"name": "random"}},
 }
 """Sections of the space, through the same policy as a live run."""
+STARTED = {"films": "from the baseline"}
+"""Families whose space has start points, which others try first, too."""
 KEPT = measuring.RESULTS / "search_quality_searches.parquet"
 SEEDS, SLOW_SEEDS = 200, 24
 SLOW = ("ASHACQR (Syne Tune)", "GP (Optuna), never stops")
@@ -81,7 +83,8 @@ def searched(job: Job) -> dict[str, Any]:
         ours = replay(curve_tasks.searched_by(curves, OURS[job.method]), seed=job.seed, workers=job.workers, until_s=until_s)
         found, trials, stopped = ours.found, len(ours.policy.trials), ours.stopped_share
     else:
-        contestant = OTHERS[job.method](curves.space.knobs, job.seed, len(curves.at(first_point(curves)).values), budgets[-1])
+        epochs = len(curves.at(first_point(curves)).values)
+        contestant = OTHERS[job.method](curves.space.knobs, job.seed, epochs, budgets[-1], curves.space.start_from)
         found, trials, stopped = simulated(curves, contestant, job.workers, until_s)
 
     def regret(trainings: float) -> float:
@@ -143,7 +146,7 @@ def jobs(args: Namespace) -> Iterator[Job]:
 
 def key_of(job: Job) -> str:
     """What a search's figures are kept under; another policy of ours, or other settings, have another."""
-    told = repr((job, (OURS[job.method], curve_tasks.POLICY) if job.method in OURS else None))
+    told = repr((job, (OURS[job.method], curve_tasks.POLICY) if job.method in OURS else STARTED.get(job.family)))
     return hashlib.sha256(told.encode()).hexdigest()[:20]
 
 
