@@ -292,6 +292,9 @@ def plot(found: Sequence[dict[str, Any]], file: Path) -> None:
                 (line,) = axis.plot(times, mean, label=name, color=_COLOURS[place % len(_COLOURS)], **style)
                 axis.fill_between(times, mean - half, mean + half, color=line.get_color(), alpha=0.12)
         axis.set(xscale="log", yscale="log", xlabel="time, trainings to the end", title=f"{TITLES[family]}, {workers} workers")
+        doublings = [2**power for power in range(7) if 2**power <= FAMILIES[family][-1]]
+        axis.set_xticks(doublings, [str(each) for each in doublings])
+        axis.set_xticks([], minor=True)
     for axis in axes[:, 0]:
         axis.set_ylabel("regret of the best network in hand")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
