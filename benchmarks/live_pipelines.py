@@ -2,7 +2,7 @@
 
 CEPH_DATA_ROOT=DIR python benchmarks/live_pipelines.py --spacing-mm 0.3     (resumable, way by way; nothing else should run meanwhile)
 
-DIR holds isbi2015/.  A way has the wall time that the replays call `--trainings` on two workers, with what `FINISH_S` keeps for the export.
+DIR holds isbi2015/.  A way has the wall time of each of the replays' `--budgets` on two workers, with what `FINISH_S` keeps for the export.
 A single run says little: the replays' spread says how little.
 """
 
@@ -23,7 +23,7 @@ import curve_tasks
 import measuring
 import numpy as np
 from measuring import ROOT, STATE
-from pipelines import OTHERS, OURS, PAGE, WORKERS
+from pipelines import BUDGETS, OTHERS, OURS, PAGE, WORKERS
 from record_curves import record
 
 from ceph_core.config import SourceConfig
@@ -72,7 +72,7 @@ def baseline(args: Namespace, total_s: float, folder: Path, most: int) -> Figure
     with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(one, range(FIRST_SEED, FIRST_SEED + most)))
     if not ended:
-        raise SystemExit(f"no training of the baseline ends within {total_s - FINISH_S:.0f} s; give more --trainings")
+        raise SystemExit(f"no training of the baseline ends within {total_s - FINISH_S:.0f} s; give more --budgets")
     errors = [np.load(folder / f"000-{seed}.npz")["test"].astype(np.float64) for seed in sorted(ended)]
     mean = float(np.linalg.norm(np.mean(errors, axis=0), axis=-1).mean())
     return {"test_mm": mean, "trained": len(ended), "members": len(ended), "wall_s": time.monotonic() - began}
@@ -112,7 +112,9 @@ def ways(args: Namespace, total_s: float) -> dict[str, Callable[[Path], Figures]
 def main() -> None:
     parser = measuring.arguments(__doc__)
     parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per pixel of the films, unless they are 1935 x 2400 px")
-    parser.add_argument("--trainings", type=float, default=15.0, metavar="N", help="trainings to the end that the time buys")
+    parser.add_argument(
+        "--budgets", type=float, nargs="+", default=list(BUDGETS), metavar="N", help="trainings to the end that the time buys"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the searches")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -122,8 +124,14 @@ def main() -> None:
     if args.one is not None:
         record(0, args.one, films_of(args), args.folder, {"train.epochs": 1} if args.quick else None)
         return
-    total_s = args.trainings * unit_seconds(curve_tasks.recorded_films(0)) / WORKERS + FINISH_S
-    state = STATE / ("live_pipelines_quick" if args.quick else f"live_pipelines_{args.trainings:g}_{args.seed}")
+    tables = dict(lived(args, trainings) for trainings in (args.budgets[:1] if args.quick else args.budgets))
+    measuring.publish("live_pipelines", tables, args.quick, PAGE)
+
+
+def lived(args: Namespace, trainings: float) -> tuple[str, list[dict[str, Any]]]:
+    """All ways with the time of so many trainings, those left that have not run: a title and a row a way."""
+    total_s = trainings * unit_seconds(curve_tasks.recorded_films(0)) / WORKERS + FINISH_S
+    state = STATE / ("live_pipelines_quick" if args.quick else f"live_pipelines_{trainings:g}_{args.seed}")
     if args.quick:
         shutil.rmtree(state, ignore_errors=True)
     state.mkdir(parents=True, exist_ok=True)
@@ -142,7 +150,7 @@ def main() -> None:
                 "wall time, min": f"{found['wall_s'] / 60:.1f}",
             }
         )  # fmt: skip
-    measuring.publish("live_pipelines", {f"One live run of each, {total_s / 60:.1f} min": rows}, args.quick, PAGE)
+    return f"One live run of each at the time of {trainings:g} trainings, {total_s / 60:.1f} min", rows
 
 
 if __name__ == "__main__":
