@@ -199,7 +199,10 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=[], metavar="TEXT", help="only those whose name holds one of these")
     parser.add_argument("--workers", type=int, nargs="+", default=list(WORKERS), metavar="N", help="simulated workers")
     parser.add_argument(
-        "--seeds", type=int, metavar="N", help=f"searches of each; otherwise {SEEDS}, 1200 of the films with 16 workers, and fewer of who is slow"
+        "--seeds",
+        type=int,
+        metavar="N",
+        help=f"searches of each; otherwise {SEEDS}, 1200 of the films with 16 workers, and fewer of who is slow",
     )
     parser.add_argument("--table", action="store_true", help="run nothing")
     args = parser.parse_args()

@@ -17,6 +17,8 @@ _NO_TIME = "time for promotion does not suffice for a whole training"
 class Confirmation:
     """Keeps the records of jobs; on resume a job goes on where its ledger ends.
 
+    What the clock had stopped before the run was extended is reopened: there is more time now.
+
     Args:
         jobs: what promotion wants trained.
         ledger: where events go and, on resume, where history comes from.
@@ -38,14 +40,17 @@ class Confirmation:
         has_time: Callable[[Job, int], bool] = lambda job, reported: True,
         shares_device: bool = False,
     ) -> None:
-        events = list(ledger.events())
-        past = {entry.trial["trial"]: entry for entry in histories(events)}
-        reports = {job.trial: past[job.trial].reports if job.trial in past else [] for job in jobs}
         self._ledger, self._is_over, self._observers, self._has_time = ledger, is_over, tuple(observers), has_time
         self._jobs = {job.trial: job for job in jobs}
         self._retries = Retries(shares_device)
-        for event in events:
+        for event in ledger.events():
             self._retries.take(event)
+        stopped_before = _stopped_before_extension(list(ledger.events()))
+        for trial in self._jobs:
+            if trial in stopped_before:
+                self._write({"event": "reopened", "trial": trial})
+        past = {entry.trial["trial"]: entry for entry in histories(list(ledger.events()))}
+        reports = {job.trial: past[job.trial].reports if job.trial in past else [] for job in jobs}
         self._epochs = {job.trial: job.config.train.epochs for job in jobs}
         self._ended = {job.trial for job in jobs if job.trial in past and past[job.trial].end is not None}
         self.reported: dict[str, int] = {trial: max((report["epoch"] for report in told), default=0) for trial, told in reports.items()}
@@ -53,7 +58,8 @@ class Confirmation:
         for number, job in enumerate((job for job in jobs if job.trial not in past), start=first):
             self._announce(job, number)
         for trial, told in reports.items():
-            if told:  # the last report may have decided an end that a killed driver did not write
+            # The last report may have decided an end that a killed driver did not write.
+            if told and len(told) > past[trial].reports_before:
                 self._settle(trial, told[-1]["epoch"], told[-1]["decision"])
         self._waiting = [job for job in jobs if job.trial not in self._ended]
 
@@ -145,3 +151,10 @@ class Confirmation:
             self._retries.take(entry)
             for observer in self._observers:
                 observer(entry)
+
+
+def _stopped_before_extension(events: Sequence[Event]) -> set[str]:
+    """Trials that had been stopped when the run was last extended, and have not gone on since."""
+    extended = max((place for place, event in enumerate(events) if event["event"] == "extended"), default=0)
+    last = {event["trial"]: (place, event) for place, event in enumerate(events) if event["event"] in ("end", "reopened")}
+    return {trial for trial, (place, event) in last.items() if place < extended and event.get("status") == "stopped"}

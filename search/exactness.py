@@ -64,7 +64,7 @@ def _gaps(run: RunFolder, events: Sequence[Event]) -> Iterator[str]:
         where = f"{run.ledger_path}: line {number}"
         if event["event"] == "trial":
             last[event["trial"]] = 0 if event["role"] == "search" else None
-        elif event["event"] in ("report", "end", "retry") and event["trial"] not in last:
+        elif event["event"] in ("report", "end", "retry", "reopened") and event["trial"] not in last:
             yield f"{where}: {event['event']} of {event['trial']}, which was not announced; the file was edited, {_RESTORE}"
         elif event["event"] == "report":
             before = last[event["trial"]]
@@ -78,6 +78,8 @@ def _decided_otherwise(run: RunFolder, space: Space, events: Sequence[Event]) ->
     rungs = Rungs(space.scheduler.rungs, space.scheduler.reduction_factor)
     trials = {event["trial"]: event for event in events if event["event"] == "trial" and event["role"] == "search"}
     for number, event in enumerate(events, start=1):
+        if event["event"] == "end":
+            rungs.ended(event["trial"])
         if event["event"] != "report" or event["trial"] not in trials:
             continue
         trial = trials[event["trial"]]

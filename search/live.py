@@ -96,6 +96,8 @@ class LiveView:
         elif kind == "end":
             self._last_epoch.pop(event["trial"], None)
             self.say(f"{event['trial']} {event['status']}: {event['reason']}")
+        elif kind == "reopened":
+            self.say(f"{event['trial']} is queued again: there is more time than when it was stopped")
         elif kind == "retry":
             why = "its worker was lost" if event["cause"] == "lost" else "out of memory beside others, now alone on its device"
             self.say(f"{event['trial']} goes on from what it saved: {why} ({event['reason']})")

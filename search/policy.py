@@ -113,7 +113,7 @@ class Policy:
         """
         time_is_up = self.pace.is_up(starting=True)
         if time_is_up:
-            self._stop_waiting(TIME_IS_UP)
+            self._stop_waiting(TIME_IS_UP, lambda state: not state.is_baseline or self.pace.is_up_for(state))
         if self._waiting:
             state = self.trials[self._waiting.pop(0)]
             return Assignment(state.trial, state.number, state.config, state.epoch, self._retries.is_alone(state.trial))
@@ -345,6 +345,7 @@ class Policy:
             "event": "end", "trial": state.trial, "status": status, "reason": reason, "error": error, "infeasible": infeasible,
         }  # fmt: skip
         self._write(entry)
+        self.rungs.ended(state.trial)
         self._retire(state, status, reason)
         self.sampler.tell(state.number, outcome)
         self._notify(entry)
@@ -360,11 +361,12 @@ class Policy:
         for observer in self._observers:
             observer(entry)
 
-    def _stop_waiting(self, reason: str) -> None:
-        for trial in self._waiting:
+    def _stop_waiting(self, reason: str, is_meant: Callable[[TrialState], bool] = lambda state: True) -> None:
+        meant = [trial for trial in self._waiting if is_meant(self.trials[trial])]
+        self._waiting = [trial for trial in self._waiting if trial not in meant]
+        for trial in meant:
             state = self.trials[trial]
             self._end(state, "stopped", reason, _ended_early(state))
-        self._waiting.clear()
 
     def _close(self, reason: str) -> None:
         self.is_searched = True
@@ -383,13 +385,15 @@ class Policy:
         for event in events:
             if event["event"] == "report" and event["trial"] in self.trials:
                 self._replay_report(self.trials[event["trial"]], event)
+            elif event["event"] == "end":
+                self.rungs.ended(event["trial"])
             self._retries.take(event)
         marks = [event["event"] for event in events if event["event"] in ("searched", "extended")]
         self.is_searched = bool(marks) and marks[-1] == "searched"
         for entry in past:
             state = self.trials[entry.trial["trial"]]
             if entry.end is not None:
-                if OUT_OF_MEMORY in (entry.end["error"] or "").lower():
+                if entry.end["infeasible"] and OUT_OF_MEMORY in (entry.end["error"] or "").lower():
                     self.room.failed(state.config, entry.end["error"])
                 self._retire(state, entry.end["status"], entry.end["reason"] or "")
             else:

@@ -110,6 +110,7 @@ class Measures:
         self._run, self._policy, self._share = {"run": run}, policy, share
         self._device = {**self._run, "device": device}
         self._live: dict[str, _Told] = {}
+        self._stopped: dict[str, _Told] = {}
         self._statuses: Counter[tuple[str, str]] = Counter()
         self._running: set[str] = set()
         self._retries: Counter[str] = Counter()
@@ -134,10 +135,15 @@ class Measures:
         elif kind == "retry":
             self._retries[event["cause"]] += 1
             self._running.discard(event["trial"])
+        elif kind == "reopened":
+            told = self._live[event["trial"]] = self._stopped.pop(event["trial"])
+            self._statuses[told.role, "stopped"] -= 1
         elif kind == "end" and event["trial"] in self._live:
             told = self._live.pop(event["trial"])
             self._running.discard(event["trial"])
             self._statuses[told.role, event["status"]] += 1
+            if told.role == "confirm" and event["status"] == "stopped":
+                self._stopped[event["trial"]] = told
             if event["status"] == "stopped" and TIME_IS_UP not in (event["reason"] or ""):  # the clock saves nothing
                 self._saved_s += self._left_s(event["trial"]) * told.places * self._share
 

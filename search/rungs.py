@@ -13,6 +13,7 @@ A rung is a share of a trial's own epochs, so that trials of different length me
   take whole trainings from better ones.)
 - Where many trials run, the one in the lead, whose value is the lowest that anybody has reported, is not pushed out: what trains fast
   is ahead of others who come to the rung later with better values.  It takes one place of many; among few it would take too much.
+  A trial that ended by anything else (an error, the clock) runs no longer: see `Rungs.ended`.
 - A protected trial (the baseline) always goes on; its value is recorded like any other.
 
 Progressive schedules: a trial whose first epochs train on smaller images is judged at the same share of its epochs as any other, by
@@ -24,7 +25,7 @@ by as much as a curve falls in between.
 Stock ASHA instead compares with the (1 - 1 / factor) quantile of the earlier arrivals, interpolated: with few of them a
 trial that is second of two already passes or falls by the distance between two numbers.  Here only ranks count.
 
-Decisions depend on the order of reports and on nothing else: feeding a ledger's reports through `replay` restores them.
+Decisions depend on the order of reports and ends and on nothing else: feeding them a ledger's restores them.
 """
 
 import math
@@ -103,10 +104,11 @@ class _Course:
     rung_value_mm: float = math.nan
     decisions: dict[int, Decision] = field(default_factory=dict)
     end: Decision | None = None
+    is_over: bool = False
 
     @property
     def goes_on(self) -> bool:
-        return self.end is None and self.epoch < self.total_epochs
+        return not self.is_over and self.end is None and self.epoch < self.total_epochs
 
 
 class Rungs:
@@ -166,6 +168,15 @@ class Rungs:
         if decision.rung is not None or course.end is not None:
             course.decisions[epoch] = decision
         return decision
+
+    def ended(self, trial: str) -> None:
+        """A trial is over, whoever decided that."""
+        if trial in self._courses:
+            self._courses[trial].is_over = True
+
+    def runs(self, trial: str) -> bool:
+        """Whether the trial counts as running."""
+        return trial in self._courses and self._courses[trial].goes_on
 
     def replay(self, reports: Iterable[Report]) -> list[Decision]:
         """Feed reports in the ledger's order; these rungs then equal those that first saw them."""
@@ -235,4 +246,4 @@ class Rungs:
 
     def _leads_many(self, course: _Course) -> bool:
         """Whether its value is the lowest of all, and many trials run, by their reports."""
-        return course.value_mm <= self._lowest_mm and sum(each.goes_on for each in self._courses.values()) >= _MANY
+        return course.value_mm <= self._lowest_mm and sum(map(self.runs, self._courses)) >= _MANY

@@ -37,8 +37,6 @@ class TensorBoard:
         for event in past:
             if event["event"] == "report":
                 self._best(event)
-            elif event["event"] == "end":
-                self._best_mm.pop(event["trial"], None)
         top = run.tensorboard_dir("")
         if not any(top.glob("events.*")):
             writer = SummaryWriter(str(top))
@@ -62,7 +60,6 @@ class TensorBoard:
         elif kind == "end":
             self._add(event, hparams.session_end(event["status"], event["time"]), None)
             self._writers.pop(str(trial)).close()
-            self._best_mm.pop(str(trial), None)
 
     def close(self) -> None:
         """Close every file."""

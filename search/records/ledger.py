@@ -47,8 +47,8 @@ class Journal(Protocol):
 class Ledger:
     """Append-only record of one run, open in one driver at a time (used from one thread).
 
-    The first entry of a key stays: a trial is announced once, ends once and reports each epoch once, however often a
-    crash makes it run an epoch again.  `time` (seconds since 1970) is added to each event that carries none.
+    The first entry of a key stays: a trial is announced once, ends once (once more if it was reopened) and reports each epoch
+    once, however often a crash makes it run an epoch again.  `time` (seconds since 1970) is added to each event that carries none.
 
     Raises:
         InputError: another driver has the folder open, or a line before the last is damaged.
@@ -63,7 +63,9 @@ class Ledger:
             raise InputError(f"{run_dir}: another driver is running in this folder; stop it first, or choose another --out") from None
         try:
             events, size = _parse(self.path)
-            self._seen = {_key(event) for event in events} - {None}
+            self._seen: set[tuple[str, str, int]] = set()
+            for event in events:
+                self._see(event)
             self._file = self.path.open("ab")
             self._file.truncate(size)
             self._sync()
@@ -83,7 +85,7 @@ class Ledger:
         )
         self._file.write(json.dumps(_plain(entry), allow_nan=False).encode() + b"\n")
         self._sync()
-        self._seen.add(key)
+        self._see(entry)
         return True
 
     def append_run(self, **fields: Any) -> bool:
@@ -134,6 +136,13 @@ class Ledger:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _see(self, event: Mapping[str, Any]) -> None:
+        key = _key(event)
+        if key is not None:
+            self._seen.add(key)
+        elif event["event"] == "reopened":
+            self._seen.discard(("end", event["trial"], -1))
 
     def _sync(self) -> None:
         self._file.flush()

@@ -50,11 +50,16 @@ class Run:
 
 @dataclass
 class TrialHistory:
-    """What the ledger says of one trial: its announcement, its reports in order, its end (None: it had not ended)."""
+    """What the ledger says of one trial: its announcement, its reports in order, its end (None: it had not ended).
+
+    Attributes:
+        reports_before: how many there were when it was reopened; 0 if it never was.
+    """
 
     trial: Event
     reports: list[Event] = field(default_factory=list)
     end: Event | None = None
+    reports_before: int = 0
 
 
 def load(run: Path | str) -> Run:
@@ -98,6 +103,9 @@ def histories(events: Sequence[Event]) -> tuple[TrialHistory, ...]:
             trials[event["trial"]].reports.append(event)
         elif event["event"] == "end":
             trials[event["trial"]].end = event
+        elif event["event"] == "reopened":
+            told = trials[event["trial"]]
+            told.end, told.reports_before = None, len(told.reports)
     return tuple(trials.values())
 
 

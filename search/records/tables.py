@@ -107,6 +107,8 @@ class _Trials:
         elif kind == "retry":
             row = self._rows[event["trial"]]
             row["retries"] = "; ".join([*filter(None, [row["retries"]]), f"{event['cause']}: {event['reason']}"])
+        elif kind == "reopened":
+            self._rows[event["trial"]] |= {"status": "running", "reason": "", "end_time": None}
         elif kind == "end":
             self._rows[event["trial"]] |= {
                 "status": event["status"],

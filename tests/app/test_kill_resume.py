@@ -13,6 +13,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from search import records
+from search.cost import FINISH_S
 from search.tune.trial import read_reports
 from tests.app.driving import assert_sound, driver, reports, session_of, write_space
 
@@ -141,3 +142,30 @@ def test_a_finished_run_is_extended_and_teaches_another(tmp_path, films):
     assert plan["warm_start"] == [str(run)] and len(records.read_earlier(records.load(taught).folder)) == NUM_TRIALS + 3
     values = [[event["values"] for event in records.read_events(folder) if event["event"] == "trial"][:3] for folder in (run, taught)]
     assert values[0][0] == values[1][0] and values[0][1:] != values[1][1:]
+
+
+def test_hours_more_let_the_clock_s_trainings_go_on(tmp_path, films):
+    """What confirmed the candidates and was cut by the clock is trained to its end once the run has more time."""
+    run, log = tmp_path / "run", tmp_path / "log"
+    hours = (FINISH_S + 25) / 3600
+    with driver(*_command(tmp_path, films, run, MANY_TRIALS), "--hours", hours, log=log, epoch_s=0.7) as first:
+        assert first.wait() == 0, first.said()
+    cut = _stopped_jobs(run)
+    assert cut, first.said()
+    num_trials = (records.load(run).trials["role"] == "search").sum()
+    with driver("run_search.py", "--resume", run, "--trials", num_trials + 1, "--hours", 1, log=log) as more:
+        assert more.wait() == 0, more.said()
+    assert_sound(run)
+    assert not _stopped_jobs(run)
+    reopened = {event["trial"] for event in records.read_events(run) if event["event"] == "reopened"}
+    assert reopened and reopened <= cut
+    trials = records.load(run).trials.set_index("trial")
+    assert (trials.loc[sorted(reopened), "status"] == "completed").all()
+
+
+def _stopped_jobs(run: Path) -> set[str]:
+    """Trials that were to confirm a candidate of the last promotion and did not reach their end."""
+    loaded = records.load(run)
+    assert loaded.promotion is not None
+    jobs = loaded.trials[(loaded.trials["role"] == "confirm") & (loaded.trials["status"] == "stopped")]
+    return set(jobs[jobs["candidate"].isin(loaded.promotion["candidates"])]["trial"])

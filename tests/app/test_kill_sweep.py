@@ -139,10 +139,12 @@ def _assert_study_is_closed(run: Path, num_trials: int) -> None:
 
 
 def _assert_rungs_agree(events: list[Event], plan: Space) -> None:
-    """The ledger's reports, in its order, are decided as they were."""
+    """The ledger's reports and ends, in its order, are decided as they were."""
     rungs = Rungs(plan.scheduler.rungs, plan.scheduler.reduction_factor)
     total = plan.base_config().train.epochs
     for event in events:
+        if event["event"] == "end":
+            rungs.ended(event["trial"])
         if event["event"] == "report":
             protected = event["trial"] == "t0000"
             decision = rungs.report(event["trial"], event["epoch"], total, event["val_mre_mm"], protected, event["validated"])
@@ -151,12 +153,13 @@ def _assert_rungs_agree(events: list[Event], plan: Space) -> None:
 
 
 def _assert_proposals_follow(events: list[Event], plan: Space, workers: int) -> None:
-    """Each proposal is what a driver makes that knows the ledger up to there and nothing else."""
-    for place, event in enumerate(events):
+    """Each proposal is what a driver makes that knows what it says to have known of the ledger, and nothing else."""
+    of_trials = [event for event in events if "trial" in event]
+    for event in of_trials:
         if event["event"] == "trial":
             known = MemoryLedger()
-            for earlier in events[:place]:
+            for earlier in of_trials[: event["asked_after"]]:
                 known.append(earlier)
             policy = Policy(plan, known, SEED, workers, NO_LIMIT, Clock())
-            assert len(list(known.events())) == place, "an end was still to be written when the next trial was proposed"
+            assert len(list(known.events())) == event["asked_after"], "an end was still to be written when this was proposed"
             assert policy.sampler.ask(event["number"]) == event["values"], event["trial"]

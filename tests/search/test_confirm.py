@@ -8,6 +8,7 @@ from ceph_core.config import Config
 from search.confirm import Confirmation
 from search.promotion import Job
 from search.records import Event, Ledger
+from search.records.tables import trials_table
 from tests.search.made_up import mre_mm, result_of
 from tests.search.simulated import made_up_space
 
@@ -128,6 +129,42 @@ def test_failures_end_their_job_alone(tmp_path):
     assert [ends[job.trial]["status"] for job in (diverged, died, sound)] == ["failed", "failed", "completed"]
     assert ends[died.trial]["reason"] == "ValueError: x"
     assert ends[died.trial]["error"].startswith("Traceback")
+
+
+def test_what_the_clock_had_stopped_goes_on_when_the_run_is_extended(tmp_path):
+    clock = {"now": 0.0}
+
+    def opened(ledger: Ledger) -> Confirmation:
+        return _open(ledger, is_over=lambda: clock["now"] > 5)
+
+    with Ledger(tmp_path) as ledger:
+        confirmation = opened(ledger)
+        first, second = confirmation.next(), confirmation.next()
+        confirmation.heard(second.trial, _figures(CONFIG, 4, math.nan))
+        clock["now"] = 6.0
+        confirmation.heard(first.trial, _figures(CONFIG, 4))
+        assert confirmation.next() is None
+        assert {name: end["status"] for name, end in _ends(ledger).items()} == {
+            "t0000-full": "stopped", "t0001-full": "failed", "t0002-full": "stopped",
+        }  # fmt: skip
+    with Ledger(tmp_path) as ledger:
+        assert opened(ledger).next() is None, "a resume alone brings no time"
+        ledger.append_extended(10, 2.0)
+    clock["now"] = 0.0
+    with Ledger(tmp_path) as ledger:
+        opened(ledger)  # killed at once
+        assert trials_table(list(ledger.events())).set_index("trial")["status"].to_dict() == {
+            "t0000-full": "running", "t0001-full": "failed", "t0002-full": "running",
+        }  # fmt: skip
+    with Ledger(tmp_path) as ledger:
+        confirmation = opened(ledger)
+        while (job := confirmation.next()) is not None:
+            _train(confirmation, job)
+        assert _epochs(ledger, "t0000-full") == [4, 5, 6, 7, 8, 9] == _epochs(ledger, "t0002-full")
+        assert {name: end["status"] for name, end in _ends(ledger).items()} == {
+            "t0000-full": "completed", "t0001-full": "failed", "t0002-full": "completed",
+        }  # fmt: skip
+        assert sum(event["event"] == "reopened" for event in ledger.events()) == 2
 
 
 def test_no_jobs(tmp_path: Path):

@@ -177,6 +177,29 @@ def test_trials_that_wait_end_when_time_is_up(tmp_path):
     assert policy.next() is None
 
 
+def test_a_baseline_that_waits_goes_on_when_the_time_of_the_others_is_up(tmp_path):
+    """A killed driver changes nothing: the clock of the search would not have cut it while it ran."""
+    space = made_up_space(scheduler={"rungs": []})
+    search(tmp_path, space, workers=3, stop_after=7)
+    _, events = search(tmp_path, space, workers=3, timetable=Timetable(1000.0, 0.9), elapsed_s=lambda: 900.0)
+    assert {name: end["status"] for name, end in _ends(events).items()} == {"t0000": "completed", "t0001": "stopped", "t0002": "stopped"}
+
+
+@pytest.mark.parametrize("workers", [9])
+def test_a_resume_knows_which_trials_failed(tmp_path, workers):
+    """A rung looks at how many run; those that failed by themselves do not, before a kill and after it."""
+    space = made_up_space(budget={"trials": 40})
+    how = {"fail": "raise:augment.strength>1.2"}
+    _, unbroken = search(tmp_path / "unbroken", space, workers=workers, **how)
+    assert any(end["status"] == "failed" for end in _ends(unbroken).values())
+    folder = tmp_path / "cut"
+    _truncate(folder, unbroken, len(unbroken) // 2)
+    with Ledger(folder) as ledger:
+        policy = Policy(space, ledger, 3, workers, NO_LIMIT, Clock())
+    failed = {name for name, state in policy.trials.items() if state.status == "failed"}
+    assert failed and not any(policy.rungs.runs(trial) for trial in failed)
+
+
 def test_a_search_that_is_over_stays_over(tmp_path):
     """Promotion may have begun: a resumed driver whose clock reads a little less proposes nothing new."""
     _, before = search(tmp_path, made_up_space(), timetable=Timetable(100.0, 0.3), elapsed_s=lambda: 95.0)

@@ -170,3 +170,15 @@ def test_every_panel_has_a_unit_an_explanation_and_the_chosen_source():
         cells = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
         assert not cells & taken and place["x"] + place["w"] <= 24
         taken |= cells
+
+
+def test_a_confirming_trial_that_goes_on_is_pending_again(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        told = Told(tmp_path, ledger)
+        trial = {"trial": "t0000-seed1"}
+        told.measures.on_event({"event": "trial", **trial, "role": "confirm"})
+        told.measures.on_event({"event": "end", **trial, "status": "stopped", "reason": "time for promotion is up"})
+        assert told.by_name()["ceph_search_trials"]["confirm", "stopped"] == 1
+        told.measures.on_event({"event": "reopened", **trial})
+        found = told.by_name()["ceph_search_trials"]
+        assert (found["confirm", "stopped"], found["confirm", "pending"]) == (0, 1)

@@ -145,6 +145,17 @@ def test_the_trial_in_the_lead_is_not_pushed_out_where_many_run(running: int, ac
     assert rungs.report("fast", 3, 10, 3.9).action is action
 
 
+def test_trials_that_something_else_ended_run_no_longer() -> None:
+    rungs = Rungs([0.2, 0.6], 3)
+    rungs.report("fast", 2, 10, 9.0)
+    rungs.report("better", 2, 10, 4.0)
+    for number in range(6):
+        rungs.report(f"t{number}", 1, 10, 20.0)
+    rungs.ended("t3")
+    rungs.ended("never reported")
+    assert rungs.report("fast", 3, 10, 3.9).action is Action.STOP
+
+
 def test_the_lead_is_lost_to_a_lower_value() -> None:
     rungs = Rungs([0.2, 0.6], 3)
     rungs.report("fast", 2, 10, 9.0)
