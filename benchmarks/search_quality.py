@@ -48,6 +48,8 @@ OURS: dict[str, dict[str, Any]] = {
 """Sections of the space, through the same policy as a live run."""
 STARTED = {"films": "from the baseline"}
 """Families whose space has start points, which others try first, too."""
+PLANNED = {"one epoch, then the best": "a search a budget"}
+"""Who has to know how long it may search: another search for each budget."""
 KEPT = measuring.RESULTS / "search_quality_searches.parquet"
 SEEDS = 200
 MORE_SEEDS = {("films", 16): 1200}
@@ -82,16 +84,19 @@ def searched(job: Job) -> dict[str, Any]:
     unit_s = unit_seconds(curves)
     until_s = budgets[-1] * unit_s / job.workers
     began = time.perf_counter()
+    found: dict[float, Sequence[tuple[float, float]]] = {}
     if job.method in OURS:
         ours = replay(curve_tasks.searched_by(curves, OURS[job.method]), seed=job.seed, workers=job.workers, until_s=until_s)
-        found, trials, stopped = ours.found, len(ours.policy.trials), ours.stopped_share
+        found[budgets[-1]], trials, stopped = ours.found, len(ours.policy.trials), ours.stopped_share
     else:
         epochs = len(curves.at(first_point(curves)).values)
-        contestant = OTHERS[job.method](curves.space.knobs, job.seed, epochs, budgets[-1], curves.space.start_from)
-        found, trials, stopped = simulated(curves, contestant, job.workers, until_s)
+        for planned in budgets if job.method in PLANNED else budgets[-1:]:
+            contestant = OTHERS[job.method](curves.space.knobs, job.seed, epochs, planned, curves.space.start_from)
+            found[planned], trials, stopped = simulated(curves, contestant, job.workers, planned * unit_s / job.workers)
 
     def regret(trainings: float) -> float:
-        best = min((value for at, value in found if at <= trainings * unit_s / job.workers + 1e-9), default=math.inf)
+        seen = found[min(planned for planned in found if planned >= trainings)]
+        best = min((value for at, value in seen if at <= trainings * unit_s / job.workers + 1e-9), default=math.inf)
         return (best - curves.best) / curves.scale
 
     return {
@@ -150,7 +155,8 @@ def jobs(args: Namespace) -> Iterator[Job]:
 
 def key_of(job: Job) -> str:
     """What a search's figures are kept under; another policy of ours, or other settings, have another."""
-    told = repr((job, (OURS[job.method], curve_tasks.POLICY) if job.method in OURS else STARTED.get(job.family)))
+    how: Any = (OURS[job.method], curve_tasks.POLICY) if job.method in OURS else STARTED.get(job.family)
+    told = repr((job, (how, PLANNED[job.method]) if job.method in PLANNED else how))
     return hashlib.sha256(told.encode()).hexdigest()[:20]
 
 
