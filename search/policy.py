@@ -25,7 +25,7 @@ from search.room import Room
 from search.rungs import Action, Rungs
 from search.sampler import Sampler
 from search.space import Space
-from search.standings import Standings, TrialState
+from search.standings import Standings, TrialState, distinct
 
 TIME_IS_UP = "time for the search is up"
 
@@ -257,7 +257,7 @@ class Policy:
         seen = (len(self.trials), self._num_reports, self.num_ended.total())
         if self._chosen is None or self._chosen[0] != seen:
             expected = self.estimates()
-            ranked = sorted(self.ranking(), key=lambda state: (expected[state.number].value_mm, state.number))
+            ranked = sorted(distinct(self.ranking()), key=lambda state: (expected[state.number].value_mm, state.number))
             self._chosen = seen, self._standings.with_baseline(ranked[: self.space.promotion.candidates])
         return list(self._chosen[1])
 

@@ -3,6 +3,7 @@
 import math
 from bisect import bisect_left, insort
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,16 @@ class TrialState:
     health: tuple[str, ...] = ()
     status: str = "running"
     reason: str = ""
+
+
+def distinct(states: Iterable[TrialState]) -> list[TrialState]:
+    """One trial of each configuration, in the order in which these come: the baseline, else the one that came furthest, else the first."""
+    by_values: dict[frozenset[tuple[str, Any]], TrialState] = {}
+    for state in states:
+        same = by_values.setdefault(frozenset(state.values.items()), state)
+        if (state.is_baseline, state.epoch, -state.number) > (same.is_baseline, same.epoch, -same.number):
+            by_values[frozenset(state.values.items())] = state
+    return list(by_values.values())
 
 
 class Standings:
@@ -73,8 +84,8 @@ class Standings:
         return [state for _, _, state in self._ranked]
 
     def leading(self, number: int) -> list[TrialState]:
-        """So many of the best by their last value, and the baseline."""
-        return self.with_baseline([state for _, _, state in self._ranked[:number]])
+        """So many of the best configurations by their last value, and the baseline."""
+        return self.with_baseline(distinct(self.ranking())[:number])
 
     def with_baseline(self, best: list[TrialState]) -> list[TrialState]:
         """These after the baseline, if it has a value and is not one of them."""

@@ -12,6 +12,7 @@ from search.policy import Policy
 from search.records import Event, Ledger
 from search.rungs import Action
 from search.space import Space
+from search.standings import TrialState, distinct
 from tests.search.simulated import NO_LIMIT, Clock, Killed, decided, made_up_space, search, simulate
 
 TRACEBACK = 'Traceback (most recent call last):\n  File "x.py", line 1\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB'
@@ -68,6 +69,41 @@ def test_baseline_is_first_and_never_stopped(tmp_path):
     assert policy.trials["t0000"].values == worst
     assert policy.ranking()[0].trial != "t0000"
     assert [state.trial for state in policy.candidates()] == ["t0000", *[state.trial for state in policy.ranking()[:2]]]
+
+
+def _finite(tmp_path) -> Policy:
+    """24 trials of six configurations: every one was tried more than once."""
+    knobs = {"augment.strength": {"categorical": [0.0, 1.0, 1.2]}, "train.batch_size": {"categorical": [2, 4]}}
+    start = [{"augment.strength": 0.0, "train.batch_size": 4}]
+    changes = {"search": knobs, "start_from": start, "sampler": {"name": "random"}}
+    space = made_up_space(budget={"trials": 24}, promotion={"candidates": 4, "seeds": 1})
+    fixed = {**space.fixed, "heatmap.sigma_rel": 0.05, "train.lr": 5e-4}
+    return search(tmp_path, Space.from_dict({**space.to_dict(), **changes, "fixed": fixed}))[0]
+
+
+def test_candidates_are_distinct_configurations(tmp_path):
+    """Of those that are tried again and again the trial that came furthest stands for all, and the baseline for its own."""
+    policy = _finite(tmp_path)
+    found, expected = policy.candidates(), policy.estimates()
+    best = [state for state in found if not state.is_baseline]
+    assert found[0].trial == "t0000" and len(best) == 4
+    assert len({tuple(state.values.items()) for state in found}) == 5
+    errors = [expected[state.number].value_mm for state in best]
+    assert errors == sorted(errors)
+    for state in best:
+        same = [other for other in policy.ranking() if other.values == state.values]
+        assert len(same) > 1, "else this shows nothing"
+        assert state is min(same, key=lambda other: (-other.epoch, other.number))
+    whole = policy.pace.cost.seconds(found[0].config)
+    assert policy.promotion_s() < 5 * 2 * whole, "time is kept for distinct ones, too"
+
+
+def test_a_baseline_that_was_tried_again_is_still_the_baseline():
+    def tried(number: int, epoch: int) -> TrialState:
+        return TrialState(f"t{number:04d}", number, {"x": 1}, made_up_space().base_config(), number == 0, epoch)
+
+    assert [state.trial for state in distinct([tried(2, 9), tried(0, 3), tried(1, 9)])] == ["t0000"]
+    assert [state.trial for state in distinct([tried(3, 9), tried(2, 9), tried(1, 3)])] == ["t0002"]
 
 
 @pytest.mark.parametrize("fail", ["", "raise:augment.strength>1.2", "nan:augment.strength>1.2"])
