@@ -33,7 +33,10 @@ def verdict(paired: Mapping[str, Paired]) -> str:
     ensemble, single = paired[BASELINE], paired.get(SINGLE_AGAINST_BASELINE)
     if ensemble.high_mm >= 0:
         worse = "is worse by" if ensemble.low_mm > 0 else "differs by no more than chance:"
-        return f"Nothing beats the baseline: the ensemble {worse} {_figures(ensemble)}."
+        found = f"{worse} {_figures(ensemble)}."
+        if single is not None and single.high_mm < 0:
+            return f"The best single network beats the baseline: {_figures(single)}. The ensemble does not: it {found}"
+        return f"Nothing beats the baseline: the ensemble {found}"
     first = f"The ensemble beats the baseline: {_figures(ensemble)}."
     if single is None:
         return f"{first} The best single network is the baseline's own: what helped is averaging networks."

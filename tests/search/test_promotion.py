@@ -199,11 +199,17 @@ BETTER, SAME, WORSE = Paired(-0.1, -0.15, -0.05, 0.001), Paired(-0.01, -0.05, 0.
         (BETTER, BETTER, "The ensemble beats the baseline: -0.100 mm"),
         (BETTER, SAME, "No single network does"),
         (BETTER, None, "The best single network is the baseline's own"),
-        (SAME, BETTER, "Nothing beats the baseline: the ensemble differs by no more than chance"),
+        (SAME, SAME, "Nothing beats the baseline: the ensemble differs by no more than chance"),
+        (SAME, None, "Nothing beats the baseline: the ensemble differs by no more than chance"),
+        (SAME, BETTER, "The best single network beats the baseline: -0.100 mm"),
+        (SAME, BETTER, "The ensemble does not: it differs by no more than chance: -0.010 mm"),
+        (WORSE, BETTER, "The ensemble does not: it is worse by +0.100 mm"),
         (WORSE, SAME, "Nothing beats the baseline: the ensemble is worse by +0.100 mm"),
         (None, None, "The baseline left no network"),
     ],
 )
 def test_the_verdict_is_plain(ensemble, single, said):
     against = {BASELINE: ensemble, SINGLE_AGAINST_BASELINE: single}
-    assert said in verdict({name: paired for name, paired in against.items() if paired is not None})
+    found = verdict({name: paired for name, paired in against.items() if paired is not None})
+    assert said in found
+    assert BETTER not in against.values() or "Nothing" not in found
