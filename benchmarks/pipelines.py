@@ -202,7 +202,7 @@ def of_ours(
             networks.add((config, int(searched[config])))
         elif (number := job.config.train.seed - policy.seed) <= len(fresh[config]):
             networks.add((config, fresh[config][number - 1]))
-    return selected(sorted(networks), task.space.promotion.max_members, len(policy.trials) + len(jobs), films(run.is_drawn))
+    return selected(sorted(networks), task.space.promotion.most_picks, len(policy.trials) + len(jobs), films(run.is_drawn))
 
 
 def ended(jobs: Sequence[Job], needs_s: Any, from_s: float, until_s: float) -> Iterator[Job]:
@@ -222,7 +222,7 @@ def of_random(run: Run, drawn: Recorded, searched: NDArray[np.int64], total_s: f
     found = replay(task, seed=run.seed, workers=WORKERS, until_s=total_s - FINISH_S)
     completed = [state for state in found.policy.trials.values() if state.status == "completed"]
     networks = sorted({(config, int(searched[config])) for state in completed for config in [drawn.nearest(state.values)]})
-    return selected(networks, task.space.promotion.max_members, len(completed), films(run.is_drawn))
+    return selected(networks, task.space.promotion.most_picks, len(completed), films(run.is_drawn))
 
 
 def place_of(run: Run, state: Path) -> Path:

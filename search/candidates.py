@@ -55,6 +55,16 @@ def estimates(knobs: Sequence[Knob], trials: Sequence[Trial]) -> dict[int, Estim
     return {trial.number: Estimate(float(at), float(by)) for (trial, _), at, by in zip(told, expected, doubt, strict=True)}
 
 
+def size_limit(settings: PromotionSettings) -> str:
+    """How large the ensemble may become, in words."""
+    networks, picks, folds = settings.most_networks, settings.most_picks, settings.folds
+    if folds == 1:
+        return f"at most {networks} networks (promotion.max_members)"
+    if picks == 1:
+        return f"a single pick of {folds} networks, one a fold: promotion.max_members {networks} has no room for a second, {2 * folds} has"
+    return f"at most {picks} picks of {folds} networks each, one a fold (promotion.max_members {networks})"
+
+
 def trainings(settings: PromotionSettings) -> list[Training]:
     """What is trained of each candidate, in this order for all of them."""
     if settings.folds > 1:

@@ -14,7 +14,7 @@ from ceph_core.training.device import pick_device, pick_precision
 from ceph_core.training.memory import estimate_memory_mb
 from ceph_core.training.progressive import stage_alone, stage_size
 from ceph_core.training.timing import film_seconds, full_epochs
-from search.candidates import trainings
+from search.candidates import size_limit, trainings
 from search.cost import FINISH_S
 from search.live import LiveView
 from search.space import Space
@@ -41,6 +41,7 @@ def show(space: Space, data: TrainingData, view: LiveView, places: Callable[[], 
         f"promotion: the baseline and up to {space.promotion.candidates} candidates are trained to their end"
         + (f", and {len(anew)} times anew" if len(anew) > 1 else ", and once anew" if anew else "")
         + (f", on {space.promotion.folds} folds of the films" if space.promotion.folds > 1 else "")
+        + f"; the ensemble is {size_limit(space.promotion)}"
     )
     if places is not None and trial_s is not None:
         view.say(whole(space, trial_s, places(), len(anew)))

@@ -14,6 +14,7 @@ from ceph_core.inference.evaluate import table
 from search import packing, pages, watching
 from search.ask_ahead import AskAhead
 from search.bookkeeping import Bookkeeping
+from search.candidates import size_limit
 from search.confirm import Confirmation
 from search.cost import Timetable
 from search.film_tables import prediction_table
@@ -141,6 +142,8 @@ class Execution:
             members=[entry.name for entry in outcome.picked],
             weights=list(outcome.selection.weights),
             combination=outcome.selection.combine,
+            networks=len(outcome.members),
+            size_limit=size_limit(self.space.promotion),
             validation_mre_mm=outcome.selection.score_mm,
             validation_films=len(outcome.judged),
             expected_mm={"ensemble": vars(outcome.selection.expected), BEST_SINGLE: vars(outcome.selection.expected_single)},

@@ -10,6 +10,7 @@ from ceph_core.data.films import TrainingData
 from ceph_core.inference.held_out import HeldOut
 from ceph_core.inference.selection import Selection, combined_points, greedy_select
 from ceph_core.metrics import radial_errors_mm
+from search.candidates import size_limit
 from search.policy import Policy
 from search.promotion.chosen import Chosen
 from search.promotion.export import export
@@ -32,14 +33,17 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
         say(f"promotion: {len(jobs)} trainings confirm {len(policy.candidates())} candidates")
         run_jobs(jobs)
     pool = Pool.of(run, policy, data, call_all, say)
+    if settings.folds > 1:
+        say(f"promotion: the ensemble is {size_limit(settings)}")
     selection = greedy_select(
-        pool.candidates, pool.reference_px, pool.spacing_mm, max(1, settings.max_members // settings.folds),
+        pool.candidates, pool.reference_px, pool.spacing_mm, settings.most_picks,
         progress=lambda line: say(f"promotion: {line}"),
     )  # fmt: skip
     chosen = Chosen.of(pool.entries, selection)
+    networks = f" ({len(chosen.networks)} networks)" if settings.folds > 1 else ""
     say(
-        f"promotion: chosen {chosen.combine} of {', '.join(entry.name for entry in chosen.entries)}: {selection.score_mm:.3f} mm on "
-        f"{len(pool.films)} films, {selection.expected.mre_mm:.3f} mm expected of new ones"
+        f"promotion: chosen {chosen.combine} of {', '.join(entry.name for entry in chosen.entries)}{networks}: "
+        f"{selection.score_mm:.3f} mm on {len(pool.films)} films, {selection.expected.mre_mm:.3f} mm expected of new ones"
     )
     single = pool.entries[pool.best_single()]
     baseline = next((entry for entry in pool.entries if entry.is_baseline and not entry.variant), None)

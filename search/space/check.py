@@ -75,7 +75,7 @@ def _promotion(spec: Spec) -> Iterator[Problem]:
             ("promotion", "seeds"),
             f"must be at least 1 with promotion.folds {asked.folds}, got {asked.seeds}: a search trains no fold",
         )
-    if asked.max_members < asked.folds:
+    if asked.max_members is not None and asked.max_members < asked.folds:
         yield (
             ("promotion", "max_members"),
             f"must be at least promotion.folds, {asked.folds}, got {asked.max_members}: one pick is as many networks",

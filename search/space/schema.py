@@ -164,6 +164,12 @@ class Budget(Frozen):
     disk_gb: Number = Field(50.0, gt=0, json_schema_extra={"unit": "GB"}, description="most that the run folder may hold, GB")
 
 
+_MOST_NETWORKS = 8
+"""Of an ensemble, where `promotion.max_members` is null;"""
+_LEAST_PICKS = 3
+"""but with folds so many picks have room, or nothing would be averaged but the folds of one configuration."""
+
+
 class PromotionSettings(Frozen):
     """How the best are confirmed and become an ensemble."""
 
@@ -189,12 +195,13 @@ class PromotionSettings(Frozen):
         description="grouped folds: every film that is not locked is predicted by networks that did not train on it; "
         "1: the search's own validation films, on which its trials are members, too",
     )
-    max_members: Whole = Field(
-        8,
+    max_members: Whole | None = Field(
+        None,
         ge=1,
         le=64,
         json_schema_extra={"unit": "networks"},
-        description="most networks of the ensemble; with folds a pick is as many as there are folds",
+        description="most networks of the ensemble, each of which answers for every film; with folds a pick is as many as there are folds; "
+        "null: 8, and with folds room for three picks at least",
     )
     share: Number = Field(
         0.5,
@@ -203,6 +210,18 @@ class PromotionSettings(Frozen):
         json_schema_extra={"unit": "share of budget.hours"},
         description="most of budget.hours that is kept for promotion, export and report",
     )
+
+    @property
+    def most_networks(self) -> int:
+        """Of the ensemble; `max_members`, or what null stands for."""
+        if self.max_members is not None:
+            return self.max_members
+        return _MOST_NETWORKS if self.folds == 1 else max(_MOST_NETWORKS, _LEAST_PICKS * self.folds)
+
+    @property
+    def most_picks(self) -> int:
+        """Of which the ensemble is made: a network each, or with folds as many as there are folds."""
+        return self.most_networks // self.folds
 
 
 class Spec(Frozen):

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 def test_every_film_is_predicted_out_of_fold(tmp_path, films):
     run, log = tmp_path / "run", tmp_path / "log"
-    promotion = {"candidates": 1, "seeds": 1, "folds": 2, "max_members": 4}
+    promotion = {"candidates": 1, "seeds": 1, "folds": 2, "max_members": None}
     space = write_space(tmp_path, budget={"trials": 4}, resources={"max_concurrent": 2}, promotion=promotion)
     with driver("run_search.py", "--space", space, "--data", films, "--profile", "cpu", "--out", run, log=log) as live:
         assert live.wait() == 0, live.said()
@@ -28,4 +28,7 @@ def test_every_film_is_predicted_out_of_fold(tmp_path, films):
         assert by_film.sort_index().equals(unlocked.set_index("film")["fold"].sort_index()), "each film once, by the networks of its fold"
     assert loaded.promotion["validation_films"] == len(unlocked)
     assert len(loaded.manifest["members"]) % 2 == 0, "an entry of two folds is two networks"
+    limit = "at most 4 picks of 2 networks each, one a fold (promotion.max_members 8)"
+    assert f"the ensemble is {limit}" in live.said() and limit in (run / "report.html").read_text()
+    assert loaded.promotion["networks"] == len(loaded.manifest["members"])
     assert loaded.promotion["verdict"] in (run / "report.html").read_text()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from search.candidates import Training, estimates, trainings
+from search.candidates import Training, estimates, size_limit, trainings
 from search.history import Outcome, Point, Trial
 from search.space.knobs import Knob
 from search.space.schema import PromotionSettings
@@ -73,3 +73,17 @@ def test_failed_trials_have_none_and_few_have_their_own_figures():
 )
 def test_what_confirms(settings, wanted):
     assert trainings(PromotionSettings(**settings)) == [Training(*each) for each in wanted]
+
+
+@pytest.mark.parametrize(("folds", "networks", "picks"), [(1, 8, 8), (2, 8, 4), (3, 9, 3), (5, 15, 3), (20, 60, 3)])
+def test_by_default_folds_leave_room_for_three_picks(folds: int, networks: int, picks: int):
+    settings = PromotionSettings(folds=folds)
+    assert (settings.most_networks, settings.most_picks) == (networks, picks)
+
+
+def test_a_limit_on_networks_is_kept_and_says_what_it_does():
+    settings = PromotionSettings(folds=5, max_members=8)
+    assert (settings.most_networks, settings.most_picks) == (8, 1)
+    assert size_limit(settings) == "a single pick of 5 networks, one a fold: promotion.max_members 8 has no room for a second, 10 has"
+    assert size_limit(PromotionSettings(folds=5)) == "at most 3 picks of 5 networks each, one a fold (promotion.max_members 15)"
+    assert size_limit(PromotionSettings(max_members=4)) == "at most 4 networks (promotion.max_members)"
