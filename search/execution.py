@@ -141,6 +141,7 @@ class Execution:
             candidates=[state.trial for state in self.policy.candidates()],
             members=[entry.name for entry in outcome.picked],
             weights=list(outcome.selection.weights),
+            best_single=outcome.single.name,
             combination=outcome.selection.combine,
             networks=len(outcome.members),
             size_limit=size_limit(self.space.promotion),

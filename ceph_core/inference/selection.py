@@ -5,7 +5,7 @@ to have on new films is measured by selecting again and again without a part of 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,8 +82,9 @@ class Selection:
         weights: one a member, of sum 1.
         combine: the rule that goes with them.
         score_mm: MRE on the films it was chosen by, which is optimistic.
-        trace: every ensemble kept on the way, by rule; the first is the best single candidate.
-        expected: of such a selection on films it was not chosen by; `expected_single`: of taking the best single candidate.
+        trace: every ensemble kept on the way, by rule; the first is the single candidate with the lowest error.
+        single: index of the best single candidate, see `greedy_select`.
+        expected: of such a selection on films it was not chosen by; `expected_single`: of taking the best single candidate so.
     """
 
     members: tuple[int, ...]
@@ -91,6 +92,7 @@ class Selection:
     combine: Combination
     score_mm: float
     trace: tuple[Step, ...]
+    single: int
     expected: Expectation
     expected_single: Expectation
 
@@ -108,6 +110,7 @@ def greedy_select(
     tolerance_mm: float = TOLERANCE_MM,
     noise: float = NOISE,
     progress: Callable[[str], None] | None = None,
+    groups: Sequence[Hashable] | None = None,
 ) -> Selection:
     """Grow an ensemble from the best single candidate, for each rule of combination, and take the best.
 
@@ -121,16 +124,19 @@ def greedy_select(
         spacing_mm: (N, 2) mm per original px.
         max_members: most distinct members; rounds are at most twice that.
         progress: told in a line what was kept.
+        groups: one a candidate, the same where only the seed differs.  The best single candidate is the best of the group that is best on
+            average: one lucky seed does not make a winner.  None: each is its own.
     """
     assert candidates and max_members >= 1
-    grower = _Grower(candidates, reference_px, spacing_mm, max_members, tolerance_mm, noise)
+    of_group = range(len(candidates)) if groups is None else groups
+    grower = _Grower(candidates, reference_px, spacing_mm, max_members, tolerance_mm, noise, of_group)
     everything = np.arange(len(reference_px))
     best, trace = grower.grow(everything, progress)
     counts = Counter(best.picks)
     expected, expected_single = grower.expectations()
     return Selection(
         tuple(counts), tuple(count / len(best.picks) for count in counts.values()), best.combine if len(counts) > 1 else "single",
-        best.score_mm, trace, expected, expected_single,
+        best.score_mm, trace, grower.single(everything), expected, expected_single,
     )  # fmt: skip
 
 
@@ -148,9 +154,11 @@ class _Grower:
         max_members: int,
         tolerance_mm: float,
         noise: float,
+        groups: Sequence[Hashable],
     ) -> None:
         self._candidates, self._reference_px, self._spacing_mm = candidates, reference_px, spacing_mm
         self._max_members, self._tolerance_mm, self._noise = max_members, tolerance_mm, noise
+        self._groups = groups
         self._moved: Moved = {}
         self._errors: dict[tuple[Combination, tuple[int, ...]], NDArray[np.float64]] = {}
         self._rules: list[Combination] = []
@@ -187,6 +195,14 @@ class _Grower:
                 best = current
         return best, tuple(trace)
 
+    def single(self, rows: Rows) -> int:
+        """The best single candidate on these films."""
+        alone = [self._step("single", (index,), rows).score_mm for index in range(len(self._candidates))]
+        by_group: dict[Hashable, list[float]] = {}
+        for group, error in zip(self._groups, alone, strict=True):
+            by_group.setdefault(group, []).append(error)
+        return min(range(len(alone)), key=lambda index: (np.mean(by_group[self._groups[index]]), alone[index]))
+
     def expectations(self) -> tuple[Expectation, Expectation]:
         """Of the best ensemble and of the best single candidate, chosen without the films that judge them."""
         count = len(self._reference_px)
@@ -197,9 +213,10 @@ class _Grower:
         ensemble, single = (np.full(self._reference_px.shape[:2], np.nan) for _ in range(2))
         for part in range(parts):
             judges = np.arange(count) % parts == part
-            best, trace = self.grow(np.flatnonzero(~judges))
-            for errors, step in ((ensemble, best), (single, trace[0])):
-                errors[judges] = self.errors_mm(step.combine, step.picks)[judges]
+            choosing = np.flatnonzero(~judges)
+            best, _ = self.grow(choosing)
+            ensemble[judges] = self.errors_mm(best.combine, best.picks)[judges]
+            single[judges] = self.errors_mm("single", (self.single(choosing),))[judges]
         return _expectation(ensemble), _expectation(single)
 
     def _step(self, combine: Combination, picks: tuple[int, ...], rows: Rows) -> Step:

@@ -41,7 +41,7 @@ class Outcome:
     """The end of a run.
 
     Attributes:
-        selection: among the entries; picked: the chosen ones, their weights in the selection's order.
+        selection: among the entries; picked: the chosen ones, their weights in the selection's order; single: the best single one.
         judged: films that decided.
         confirmed: the candidates.
         members, weights: the ensemble's networks.
@@ -52,6 +52,7 @@ class Outcome:
 
     selection: Selection
     picked: tuple[Entry, ...]
+    single: Entry
     judged: tuple[str, ...]
     confirmed: tuple[Confirmed, ...]
     members: tuple[Network, ...]

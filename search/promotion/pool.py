@@ -85,14 +85,6 @@ class Pool:
         """Of an entry alone."""
         return float(np.nanmean(radial_errors_mm(self.outputs[place].points_px, self.reference_px, self.spacing_mm)))
 
-    def best_single(self) -> int:
-        """The best network of the candidate that is best on average over its seeds: one lucky seed does not make a winner."""
-        alone = [self.mre_mm(place) for place in range(len(self.entries))]
-        by_candidate: dict[str, list[float]] = {}
-        for entry, error in zip(self.entries, alone, strict=True):
-            by_candidate.setdefault(entry.candidate, []).append(error)
-        return min(range(len(alone)), key=lambda place: (np.mean(by_candidate[self.entries[place].candidate]), alone[place]))
-
 
 def candidate_of(network: Network, outputs: MemberOutputs, data: TrainingData, films: tuple[str, ...]) -> Candidate:
     """What selection sees of a network's answers for these films, or of several that differ in nothing but seed and fold."""

@@ -37,7 +37,7 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
         say(f"promotion: the ensemble is {size_limit(settings)}")
     selection = greedy_select(
         pool.candidates, pool.reference_px, pool.spacing_mm, settings.most_picks,
-        progress=lambda line: say(f"promotion: {line}"),
+        progress=lambda line: say(f"promotion: {line}"), groups=[entry.candidate for entry in pool.entries],
     )  # fmt: skip
     chosen = Chosen.of(pool.entries, selection)
     networks = f" ({len(chosen.networks)} networks)" if settings.folds > 1 else ""
@@ -45,7 +45,7 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
         f"promotion: chosen {chosen.combine} of {', '.join(entry.name for entry in chosen.entries)}{networks}: "
         f"{selection.score_mm:.3f} mm on {len(pool.films)} films, {selection.expected.mre_mm:.3f} mm expected of new ones"
     )
-    single = pool.entries[pool.best_single()]
+    single = pool.entries[selection.single]
     baseline = next((entry for entry in pool.entries if entry.is_baseline and not entry.variant), None)
     test = open_test(data, chosen, selection, single, baseline, pool.tta, call_all, say)
     points, held_out = _held_out(pool, selection)
@@ -55,8 +55,8 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
         for entry, outputs in zip(pool.entries, pool.outputs, strict=True)
     }
     return Outcome(
-        selection, chosen.entries, pool.films, tuple(_confirmed(policy, pool)), chosen.networks, chosen.weights, test.scores, test.paired,
-        difference, {**test.predictions, **judged},
+        selection, chosen.entries, single, pool.films, tuple(_confirmed(policy, pool)), chosen.networks, chosen.weights, test.scores,
+        test.paired, difference, {**test.predictions, **judged},
     )  # fmt: skip
 
 

@@ -358,6 +358,18 @@ def test_what_a_selection_expects_of_new_films_is_not_what_it_was_chosen_by() ->
     assert np.mean(expected) == pytest.approx(np.mean(true), rel=0.15)
 
 
+def test_the_best_single_candidate_is_of_the_group_that_is_best_on_average() -> None:
+    """One seed of a bad setting is luckiest on these films; what is expected is of the same rule."""
+    candidates, truth, spacing = candidates_with_noise([4, 40, 5, 5])
+    groups = ["lucky", "lucky", "steady", "steady"]
+    found = greedy_select(candidates, truth, spacing, groups=groups)
+    assert found.trace[0].picks == (0,) and found.single in (2, 3)
+    alone = greedy_select(candidates[2:], truth, spacing)
+    assert found.expected_single == alone.expected_single and found.single - 2 == alone.single
+    each = greedy_select(candidates, truth, spacing)
+    assert each.single == 0 and each.expected_single.mre_mm < found.expected_single.mre_mm
+
+
 def test_confidence_decides_between_a_sure_and_an_unsure_member() -> None:
     candidates, truth, spacing = candidates_with_noise([0, 0])
     random = np.random.default_rng(3)

@@ -65,6 +65,7 @@ def draw_run(
         if promoted:
             ledger.append_promotion(
                 members=["t0001", "t0006 seed 1"],
+                best_single="t0001",
                 combination="heatmap mean",
                 candidates=["t0000", "t0001", "t0006"],
                 time=2900.0,

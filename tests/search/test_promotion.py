@@ -159,7 +159,7 @@ def test_the_ensemble_says_which_points_to_review(tmp_path: Path, monkeypatch: p
     network = Network("t0001", config, folder, 4, -1)
     run, said = RunFolder(tmp_path / "run"), []
     nothing = Expectation(1.0, 0.9, 1.1)
-    selection = Selection((0,), (1.0,), "single", 1.0, (Step("single", (0,), 1.0),), nothing, nothing)
+    selection = Selection((0,), (1.0,), "single", 1.0, (Step("single", (0,), 1.0),), 0, nothing, nothing)
     chosen = Chosen.of([Entry("t0001", 0, False, (network,))], selection)
     monkeypatch.setattr(export, "export_onnx", lambda *_: 0.0)
     sure, tta = np.linspace(0, 1, 12).reshape(4, 3), Tta(scales=(0.9,))
@@ -182,11 +182,11 @@ def test_an_entry_of_folds_is_as_many_networks_that_share_its_weight():
         for number in range(3)
     ]
     nothing = Expectation(1.0, 0.9, 1.1)
-    twice = Selection((2, 0), (2 / 3, 1 / 3), "coordinate_mean", 1.0, (Step("coordinate_mean", (2, 0, 2), 1.0),), nothing, nothing)
+    twice = Selection((2, 0), (2 / 3, 1 / 3), "coordinate_mean", 1.0, (Step("coordinate_mean", (2, 0, 2), 1.0),), 0, nothing, nothing)
     chosen = Chosen.of(entries, twice)
     assert [str(network.folder) for network in chosen.networks] == ["2-0", "2-1", "0-0", "0-1"]
     assert chosen.weights == pytest.approx((1 / 3, 1 / 3, 1 / 6, 1 / 6)) and chosen.combine == "coordinate_mean"
-    alone = Selection((1,), (1.0,), "single", 1.0, (Step("single", (1,), 1.0),), nothing, nothing)
+    alone = Selection((1,), (1.0,), "single", 1.0, (Step("single", (1,), 1.0),), 0, nothing, nothing)
     assert Chosen.of(entries, alone).combine == "coordinate_mean", "two networks are no single one"
 
 

@@ -1,6 +1,7 @@
 import argparse
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,8 +17,10 @@ from search.commands import list as list_command
 from search.commands import report as report_command
 from search.report import build
 from search.report.comparison import Comparison, compare
+from search.report.confirmation import confirmation
 from tests.search.conftest import problems_of, visit
 from tests.search.drawn_run import SPACING_MM, draw_run, true_points
+from tests.search.simulated import made_up_space
 
 
 @pytest.fixture(scope="module")
@@ -217,6 +220,23 @@ def test_the_page_says_what_was_luck(page: Path) -> None:
     assert "Nothing beats the baseline: the ensemble differs by no more than chance" in shown, "five films tell little"
     assert "t0001 1.400 1.500 ± 0.050 1.550 (1)" in shown and "t0006 1.450 1.550 ± 0.050 –" in shown
     assert "Ensemble: chosen with 1.310 mm on 20 films; 1.420 mm [1.300–1.550] expected once the luck of choosing is taken out" in shown
+
+
+def test_expected_and_found_of_the_best_single_network_are_of_one_rule() -> None:
+    """A run that does not name the network expected it by another rule than the one that chose it for the test."""
+    expected = {"mre_mm": 1.6, "low_mm": 1.4, "high_mm": 1.8}
+    both = {"ensemble": expected, "best single": expected}
+    told = {"confirmed": [], "validation_mre_mm": 1.3, "validation_films": 20, "expected_mm": both}
+
+    def lines(**more: str) -> tuple[str, ...]:
+        run = SimpleNamespace(promotion={**told, **more}, plan={"space": made_up_space().to_dict()})
+        found = confirmation(run, {"ensemble": 1.5, "best single": 1.7})
+        assert found is not None
+        return found.said
+
+    named = lines(best_single="t0001 seed 1")
+    assert any("Best single: 1.600 mm" in line and "1.700 mm found on the locked test" in line for line in named)
+    assert not any("Best single" in line for line in lines())
 
 
 def test_what_was_tried_again_is_told(tmp_path: Path) -> None:
