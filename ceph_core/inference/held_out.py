@@ -27,7 +27,7 @@ class HeldOut:
     Attributes:
         errors_mm: (N, K), NaN where a landmark is missing.
         confidence: (N, K).
-        inflation: what errors on other films are expected to be larger by, since the model was chosen on these.
+        inflation: what errors on other films are expected to be larger by, since the ensemble was chosen from its candidates on these.
     """
 
     errors_mm: NDArray[np.float64]

@@ -2,6 +2,7 @@
 
 A choice among many is lucky in part.  So a member has to bring more than the noise of what it brings, and what a selection can be expected
 to have on new films is measured by selecting again and again without a part of the films, which then judges.
+How the candidates came about is not repeated: if the same films had a part in that, its luck is still in what is expected.
 """
 
 from collections import Counter
@@ -66,7 +67,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Expectation:
-    """MRE on films that had no part in choosing, mm, and its 95 % interval over films; NaN where there are too few films."""
+    """MRE on films that had no part in choosing among the candidates, mm, its 95 % interval over films; NaN where there are too few."""
 
     mre_mm: float
     low_mm: float

@@ -43,7 +43,8 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
     networks = f" ({len(chosen.networks)} networks)" if settings.folds > 1 else ""
     say(
         f"promotion: chosen {chosen.combine} of {', '.join(entry.name for entry in chosen.entries)}{networks}: "
-        f"{selection.score_mm:.3f} mm on {len(pool.films)} films, {selection.expected.mre_mm:.3f} mm expected of new ones"
+        f"{selection.score_mm:.3f} mm on {len(pool.films)} films, {selection.expected.mre_mm:.3f} mm expected without the luck "
+        f"of this choice; the search's, by {'some of ' if settings.folds > 1 else ''}the same films, is not taken out"
     )
     single = pool.entries[selection.single]
     baseline = next((entry for entry in pool.entries if entry.is_baseline and not entry.variant), None)

@@ -219,7 +219,8 @@ def test_the_page_says_what_was_luck(page: Path) -> None:
     shown = text_of(page)
     assert "Nothing beats the baseline: the ensemble differs by no more than chance" in shown, "five films tell little"
     assert "t0001 1.400 1.500 ± 0.050 1.550 (1)" in shown and "t0006 1.450 1.550 ± 0.050 –" in shown
-    assert "Ensemble: chosen with 1.310 mm on 20 films; 1.420 mm [1.300–1.550] expected once the luck of choosing is taken out" in shown
+    assert "Ensemble: chosen with 1.310 mm on 20 films; 1.420 mm [1.300–1.550] expected without the luck of this choice" in shown
+    assert "it chose the settings by the same films." in shown
 
 
 def test_expected_and_found_of_the_best_single_network_are_of_one_rule() -> None:
@@ -228,8 +229,9 @@ def test_expected_and_found_of_the_best_single_network_are_of_one_rule() -> None
     both = {"ensemble": expected, "best single": expected}
     told = {"confirmed": [], "validation_mre_mm": 1.3, "validation_films": 20, "expected_mm": both}
 
-    def lines(**more: str) -> tuple[str, ...]:
-        run = SimpleNamespace(promotion={**told, **more}, plan={"space": made_up_space().to_dict()})
+    def lines(folds: int = 1, **more: str) -> tuple[str, ...]:
+        space = made_up_space(promotion={"folds": folds, "seeds": 1, "max_members": None})
+        run = SimpleNamespace(promotion={**told, **more}, plan={"space": space.to_dict()})
         found = confirmation(run, {"ensemble": 1.5, "best single": 1.7})
         assert found is not None
         return found.said
@@ -237,6 +239,7 @@ def test_expected_and_found_of_the_best_single_network_are_of_one_rule() -> None
     named = lines(best_single="t0001 seed 1")
     assert any("Best single: 1.600 mm" in line and "1.700 mm found on the locked test" in line for line in named)
     assert not any("Best single" in line for line in lines())
+    assert "by the same films" in lines()[-1] and "by its validation films, which are among these" in lines(folds=5)[-1]
 
 
 def test_what_was_tried_again_is_told(tmp_path: Path) -> None:
