@@ -84,8 +84,13 @@ class Standings:
         return [state for _, _, state in self._ranked]
 
     def leading(self, number: int) -> list[TrialState]:
-        """So many of the best configurations by their last value, and the baseline."""
-        return self.with_baseline(distinct(self.ranking())[:number])
+        """So many of the best configurations by their last value, and the baseline; asked at every report, so no further than needed."""
+        best: dict[frozenset[tuple[str, Any]], TrialState] = {}
+        for _, _, state in self._ranked:
+            if len(best) == number:
+                break
+            best.setdefault(frozenset(state.values.items()), state)
+        return self.with_baseline(list(best.values()))
 
     def with_baseline(self, best: list[TrialState]) -> list[TrialState]:
         """These after the baseline, if it has a value and is not one of them."""
