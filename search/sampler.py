@@ -73,7 +73,7 @@ class Sampler:
         if stopped_as is not None and stopped_as not in get_args(StoppedAs):
             problems.append(f"sampler.stopped_as: {stopped_as!r} is unknown; allowed are {', '.join(get_args(StoppedAs))}")
         if name == "gp" and stopped_as == "pruned":
-            problems.append("sampler.stopped_as: a GP does not look at pruned trials; use complete or failed")
+            problems.append("sampler.stopped_as: a GP does not look at pruned trials; use complete, predicted or failed")
         if cost_aware and name != "curve_gp":
             problems.append(f"sampler.cost_aware: is for curve_gp, got true with {name}; choose curve_gp, or set it to false")
         if problems:

@@ -13,14 +13,16 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from search.forecast import forecasts
 from search.history import Trial
 from search.space.knobs import Knob
 
-StoppedAs = Literal["complete", "pruned", "failed"]
+StoppedAs = Literal["complete", "pruned", "failed", "predicted"]
 """What a trial stopped early tells the model.
 
 complete: its last value as if it were final.  pruned: that it is worse than every finished trial, the more so the earlier it
-stopped (TPE only: a GP does not look at pruned trials).  failed: nothing.
+stopped (TPE only: a GP does not look at pruned trials).  failed: nothing.  predicted: the end of its curve as `search.forecast` expects it
+by now, as if it had come there.  Until some trial has finished that is its last value, as it is for a trial without a finite report.
 """
 
 _PROGRESS_STEPS = 1000
@@ -31,7 +33,7 @@ class Told:
     """The history in Optuna's terms; a trial is put into them when it is new and when what it says has changed, not at every proposal.
 
     A running trial shows its configuration, for the constant liar; a failed one is not looked at.  An infeasible one breaks
-    a constraint: TPE ranks it below all others; a GP wants the constraint of every trial, and a value (the worst seen).
+    a constraint: TPE ranks it below all others; a GP wants the constraint of every trial, and a value (the worst told).
     """
 
     def __init__(self, distributions: dict[str, BaseDistribution], stopped_as: StoppedAs, with_gp: bool) -> None:
@@ -40,19 +42,19 @@ class Told:
 
     def trials(self, trials: Sequence[Trial]) -> list[FrozenTrial]:
         """The trials, numbered by their place; those asked for before come first, in the same order."""
-        outcomes = [trial.outcome for trial in trials]
-        worst_mm = max((outcome.value_mm for outcome in outcomes if outcome is not None and outcome.value_mm is not None), default=None)
-        constrained = self._with_gp and any(outcome is not None and outcome.kind == "infeasible" for outcome in outcomes)
-        for place, (trial, outcome) in enumerate(zip(trials, outcomes, strict=True)):
-            depends_on = (outcome, constrained, worst_mm if constrained else None)
+        values_mm = _values_mm(trials, self._stopped_as)
+        worst_mm = max((value_mm for value_mm in values_mm if value_mm is not None), default=None)
+        constrained = self._with_gp and any(trial.outcome is not None and trial.outcome.kind == "infeasible" for trial in trials)
+        for place, (trial, value_mm) in enumerate(zip(trials, values_mm, strict=True)):
+            depends_on = (trial.outcome, value_mm, constrained, worst_mm if constrained else None)
             if place == len(self._frozen):
-                self._frozen.append((depends_on, self._freeze(place, trial, constrained, worst_mm)))
+                self._frozen.append((depends_on, self._freeze(place, trial, value_mm, constrained, worst_mm)))
             elif self._frozen[place][0] != depends_on:
-                self._frozen[place] = depends_on, self._freeze(place, trial, constrained, worst_mm)
+                self._frozen[place] = depends_on, self._freeze(place, trial, value_mm, constrained, worst_mm)
         return [frozen for _, frozen in self._frozen]
 
-    def _freeze(self, place: int, trial: Trial, constrained: bool, worst_mm: float | None) -> FrozenTrial:
-        said = _said(trial, self._stopped_as)
+    def _freeze(self, place: int, trial: Trial, value_mm: float | None, constrained: bool, worst_mm: float | None) -> FrozenTrial:
+        said = _said(trial, value_mm, self._stopped_as)
         if trial.outcome is not None and trial.outcome.kind == "infeasible":
             said = {"value": worst_mm} if self._with_gp else {"state": TrialState.PRUNED}
             said["constraints"] = {"infeasible": 1.0}
@@ -115,7 +117,17 @@ def quiet_optuna() -> Iterator[None]:
         optuna.logging.set_verbosity(level)
 
 
-def _said(trial: Trial, stopped_as: StoppedAs) -> dict[str, Any]:
+def _values_mm(trials: Sequence[Trial], stopped_as: StoppedAs) -> list[float | None]:
+    """What trials that ended are told with; None for those without a value."""
+    values_mm = [trial.outcome.value_mm if trial.outcome is not None else None for trial in trials]
+    if stopped_as == "predicted":
+        for place, (trial, forecast) in enumerate(zip(trials, forecasts(trials), strict=True)):
+            if forecast is not None and trial.outcome is not None and trial.outcome.kind == "stopped":
+                values_mm[place] = forecast.value
+    return values_mm
+
+
+def _said(trial: Trial, value_mm: float | None, stopped_as: StoppedAs) -> dict[str, Any]:
     """State and value of a feasible trial."""
     if trial.outcome is None:
         return {"state": TrialState.RUNNING}
@@ -124,5 +136,5 @@ def _said(trial: Trial, stopped_as: StoppedAs) -> dict[str, Any]:
     if trial.outcome.kind == "stopped" and stopped_as == "pruned":
         # Of its curve TPE looks at the last report alone; more would only be copied at every proposal.
         progress = max((_PROGRESS_STEPS * epoch // point.total_epochs for epoch, point in trial.curve.items()), default=0)
-        return {"state": TrialState.PRUNED, "intermediate_values": {progress: trial.outcome.value_mm}}
-    return {"value": trial.outcome.value_mm}
+        return {"state": TrialState.PRUNED, "intermediate_values": {progress: value_mm}}
+    return {"value": value_mm}

@@ -63,7 +63,8 @@ def _fixed(spec: Spec) -> Iterator[Problem]:
 
 def _sampler(spec: Spec) -> Iterator[Problem]:
     if spec.sampler.name == "gp" and spec.sampler.stopped_as == "pruned":
-        yield ("sampler", "stopped_as"), "a GP does not look at pruned trials, got 'pruned'; allowed with gp are complete, failed or null"
+        allowed = "complete, predicted, failed or null"
+        yield ("sampler", "stopped_as"), f"a GP does not look at pruned trials, got 'pruned'; allowed with gp are {allowed}"
     if spec.sampler.cost_aware and spec.sampler.name != "curve_gp":
         yield ("sampler", "cost_aware"), f"is for curve_gp, got true with {spec.sampler.name}; choose curve_gp, or set it to false"
 

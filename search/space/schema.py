@@ -94,8 +94,10 @@ class SamplerSettings(Frozen):
         json_schema_extra={"unit": "trials"},
         description="ended trials before a model proposes; until then a Sobol sequence does",
     )
-    stopped_as: Literal["complete", "pruned", "failed"] | None = Field(
-        None, description="what a trial stopped early tells tpe and gp; null: pruned for tpe, complete for gp; curve_gp forecasts its end"
+    stopped_as: Literal["complete", "pruned", "failed", "predicted"] | None = Field(
+        None,
+        description="what a trial stopped early tells tpe and gp; predicted: the end of its curve as forecast; null: pruned for tpe, "
+        "complete for gp; curve_gp forecasts it, whatever this says",
     )
     ask_ahead: Literal["auto"] | bool = Field(
         "auto",

@@ -1,16 +1,19 @@
 import copy
+from typing import get_args
 
 import optuna
 import pytest
-from curves import BASELINE, SPACE, search
+from curves import BASELINE, SPACE, Searched, search
+from optuna.trial import TrialState
 
 from ceph_core.errors import InputError
 from search.cube import point_at, value_at
-from search.history import Outcome, Trial
+from search.forecast import forecasts
+from search.history import Outcome, Point, Trial
 from search.rungs import Rungs
 from search.sampler import Sampler
 from search.space.knobs import Knob, active
-from search.told import Told, quiet_optuna
+from search.told import StoppedAs, Told, distribution, quiet_optuna
 
 CONDITIONAL = (
     Knob("loss", "categorical", choices=("mse", "wing")),
@@ -119,7 +122,7 @@ def test_running_and_finished_configurations_are_not_proposed_again(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "policy"), [("tpe", "complete"), ("tpe", "pruned"), ("tpe", "failed"), ("gp", "complete"), ("gp", "failed")]
+    ("name", "policy"), [*(("tpe", policy) for policy in get_args(StoppedAs)), ("gp", "complete"), ("gp", "failed"), ("gp", "predicted")]
 )
 def test_stopped_trials_tell_what_the_policy_says(name, policy):
     """Ten stopped trials on the right-hand side: told, they send the model to the left; untold, it is not asked yet."""
@@ -134,6 +137,50 @@ def test_stopped_trials_tell_what_the_policy_says(name, policy):
     untold = Sampler([knob], name="qmc")
     untold.replay(history)
     assert drawn == untold.ask(12)["x"] if policy == "failed" else drawn < 0.45
+
+
+def curve(*values_mm: float, of: int = 4) -> dict[int, Point]:
+    return {epoch: Point(value_mm, of) for epoch, value_mm in enumerate(values_mm, start=1)}
+
+
+@pytest.mark.parametrize("with_gp", [False, True], ids=["tpe", "gp"])
+def test_predicted_tells_the_end_that_is_forecast_by_now(with_gp):
+    """Epoch 1 foretells the end: it comes out lower by what the finished ones fell.  Another that ends changes what was told before."""
+    knob = Knob("x", "float", 0.0, 1.0)
+    stopped = Trial(0, {"x": 0.1}, curve(9.0), Outcome("stopped", 9.0))
+    silent = Trial(1, {"x": 0.2}, {}, Outcome("stopped", 7.0))
+    first, second = Trial(2, {"x": 0.3}, curve(8.0, 6.0)), Trial(3, {"x": 0.4}, curve(9.0, 8.0, 7.0))
+    trials = [stopped, silent, first, second]
+    told = Told({"x": distribution(knob)}, "predicted", with_gp)
+
+    def values_mm() -> list[float | None]:
+        found = told.trials(trials)
+        afresh = Told({"x": distribution(knob)}, "predicted", with_gp).trials(trials)
+        assert [(each.state, each.values) for each in found] == [(each.state, each.values) for each in afresh]
+        return [each.value if each.state == TrialState.COMPLETE else None for each in found]
+
+    assert values_mm() == [9.0, 7.0, None, None], "its last value while none has finished"
+    first.curve, first.outcome = curve(8.0, 6.0, 5.0, 4.0), Outcome("complete", 4.0)
+    assert values_mm() == [pytest.approx(5.0), 7.0, 4.0, None], "four lower, as the one that finished"
+    second.curve, second.outcome = curve(9.0, 8.0, 7.0, 6.0), Outcome("complete", 6.0)
+    forecast = forecasts(trials)[0]
+    assert forecast is not None and 5.0 < forecast.value < 6.5
+    assert values_mm() == [forecast.value, 7.0, 4.0, 6.0], "those that finished are told as they ended"
+
+
+@pytest.mark.parametrize("name", ["tpe", GP])
+def test_searches_with_predicted_ends_repeat_themselves_and_resume(name):
+    def searched(policy: StoppedAs) -> tuple[Sampler, Searched]:
+        sampler = Sampler(SPACE, [BASELINE], name, startup_trials=4, seed=5, stopped_as=policy)
+        return sampler, search(sampler, Rungs((0.1, 0.25), 3), budget=100, workers=2, seed=5)
+
+    (unbroken, found), (_, again), (_, otherwise) = searched("predicted"), searched("predicted"), searched("complete")
+    assert found == again and found.proposed != otherwise.proposed
+    assert found.stopped >= 3 and found.found
+    resumed = Sampler(SPACE, [BASELINE], name, startup_trials=4, seed=5, stopped_as="predicted")
+    resumed.replay(copy.deepcopy(unbroken.trials))
+    number = unbroken.num_trials
+    assert unbroken.copy(lambda values: True).ask(number) == resumed.ask(number) == unbroken.ask(number)
 
 
 @pytest.mark.parametrize("name", ["tpe", GP])
@@ -188,7 +235,8 @@ def test_every_wrong_setting_is_named():
     message = str(caught.value)
     assert len(caught.value.problems) == 4
     assert all(part in message for part in ("start_from[0]: train.batch_size", "train.lr", "'annealing'", "'lost'"))
-    with pytest.raises(InputError, match="GP does not look at pruned"):
+    assert "'lost' is unknown; allowed are complete, pruned, failed, predicted" in message
+    with pytest.raises(InputError, match="GP does not look at pruned trials; use complete, predicted or failed"):
         Sampler(SPACE, name="gp", stopped_as="pruned")
     with pytest.raises(ValueError, match="finite value"):
         Outcome("complete", float("nan"))

@@ -243,6 +243,11 @@ BAD: dict[str, tuple[str, str, str]] = {
         "s.yaml:12: resources.gpus_per_trial: must be auto, 0, 1/4, 1/3, 1/2 or 1: a trial uses one GPU or an even share of it, got 0.4"),
     "sampler": ("scheduler:", "sampler: {name: tep}\nscheduler:",
         "s.yaml:12: sampler.name: must be 'curve_gp', 'tpe', 'gp', 'random' or 'qmc', got 'tep'"),
+    "gp_pruned": ("scheduler:", "sampler: {name: gp, stopped_as: pruned}\nscheduler:",
+        "s.yaml:12: sampler.stopped_as: a GP does not look at pruned trials, got 'pruned'; "
+        "allowed with gp are complete, predicted, failed or null"),
+    "stopped_as": ("scheduler:", "sampler: {name: tpe, stopped_as: lost}\nscheduler:",
+        "s.yaml:12: sampler.stopped_as: must be 'complete', 'pruned', 'failed' or 'predicted', got 'lost'"),
     "folds_without_seeds": ("scheduler:", "promotion: {folds: 3, seeds: 0}\nscheduler:",
         "s.yaml:12: promotion.seeds: must be at least 1 with promotion.folds 3, got 0: a search trains no fold"),
     "fewer_members_than_folds": ("scheduler:", "promotion: {folds: 5, max_members: 4}\nscheduler:",
