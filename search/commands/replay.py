@@ -28,6 +28,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reduction-factor", type=float, metavar="F", help="the best 1 in F goes on past a rung (default: the run's)")
     parser.add_argument("--startup-trials", type=int, metavar="N", help="trials before a model proposes (default: the run's)")
+    parser.add_argument(
+        "--stopped-as", metavar="POLICY",
+        help="what a trial stopped early tells tpe and gp: complete (its last value as its final one), pruned (worse than "
+        "all that finished; not for gp), failed (nothing), or predicted (the end of its curve as forecast); curve_gp always forecasts it "
+        "(default: the run's; a table: pruned for tpe, complete for gp)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cost-aware", action=argparse.BooleanOptionalAction,
+        help="curve_gp: weigh the improvement it expects against the time a training takes (default: the run's; a table: no)",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=4, metavar="N", help="trials at a time (default: %(default)s)")
     parser.add_argument(
         "--trainings", type=float, nargs="+", default=[8, 16, 32], metavar="N",
@@ -46,17 +56,29 @@ def run(args: argparse.Namespace) -> int:
     from search.replay import read_curves, replay
     from search.replay.summary import interval, regrets, unit_seconds, write
     from search.sampler import SamplerName
+    from search.told import StoppedAs
 
     problems = [f"--{name}: {value} must be at least 1" for name in ("workers", "seeds") if (value := getattr(args, name)) < 1]
     problems += [f"--trainings: {budget:g} must be above 0" for budget in args.trainings if budget <= 0]
     allowed = get_args(SamplerName)
     problems += [f"--sampler: {name} is unknown; allowed are {', '.join(allowed)}" for name in args.sampler or () if name not in allowed]
+    if args.stopped_as is not None and args.stopped_as not in get_args(StoppedAs):
+        problems.append(f"--stopped-as: {args.stopped_as} is unknown; allowed are {', '.join(get_args(StoppedAs))}")
     if args.out is not None and args.out.suffix != ".csv":
         problems.append(f"--out: {args.out}: is written as .csv")
     if problems:
         raise InputError(problems)
     recorded = read_curves(args.curves)
     samplers = args.sampler or ([recorded.space.sampler.name] if args.curves.is_dir() else list(allowed))
+    if args.stopped_as == "pruned" and "gp" in samplers:
+        problems.append(
+            "--stopped-as: a GP does not look at pruned trials; use complete, predicted or failed, or leave gp out of --sampler"
+        )
+    if args.cost_aware and "curve_gp" not in samplers:
+        problems.append(f"--cost-aware: is for curve_gp, got {', '.join(samplers)}; name it with --sampler too")
+    if problems:
+        raise InputError(problems)
+    spaces = [(name, read_curves(args.curves, **_sections(recorded.space, name, args))) for name in samplers]
     budgets = sorted(args.trainings)
     until_s = budgets[-1] * unit_seconds(recorded) / args.workers
     console = Console(stderr=True)
@@ -71,8 +93,7 @@ def run(args: argparse.Namespace) -> int:
     for heading in ("sampler", "rungs", *(f"{budget:g}" for budget in budgets), "trials", "stopped early"):
         table.add_column(heading, justify="left" if heading in ("sampler", "rungs") else "right")
     rows = []
-    for name in samplers:
-        changed = read_curves(args.curves, **_sections(recorded.space, name, args))
+    for name, changed in spaces:
         replays = [
             replay(changed, seed=seed, workers=args.workers, until_s=until_s)
             for seed in track(range(args.seeds), f"{name}", console=console, transient=True)
@@ -100,4 +121,8 @@ def _sections(space: "Space", sampler: str, args: argparse.Namespace) -> dict[st
     settings = {**space.sampler.model_dump(mode="json"), "name": sampler}
     if args.startup_trials is not None:
         settings["startup_trials"] = args.startup_trials
+    if args.stopped_as is not None:
+        settings["stopped_as"] = args.stopped_as
+    weighs = settings["cost_aware"] if args.cost_aware is None else args.cost_aware
+    settings["cost_aware"] = weighs and sampler == "curve_gp"
     return {"sampler": settings, "scheduler": scheduler, "budget": {**space.budget.model_dump(mode="json"), "trials": 100_000}}

@@ -1,6 +1,7 @@
 """Recorded curves searched again in simulated time."""
 
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,10 @@ import yaml
 
 from ceph_core.errors import InputError
 from search.__main__ import main
-from search.replay import Recorded, read_curves, replay
+from search.replay import Recorded, Replayed, read_curves, replay
 from search.replay.sources import of_table
 from search.replay.summary import regrets, unit_seconds
+from search.told import StoppedAs
 from tests.search.simulated import made_up_space, search
 
 EPOCHS = 6
@@ -110,6 +112,34 @@ def test_the_command_prints_a_row_a_sampler(tmp_path: Path, capsys: pytest.Captu
     assert len(pd.read_csv(out)) == 2 * 2 * 2
 
 
+def test_any_policy_of_the_sampler_can_be_chosen_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, searched = tmp_path / "curves.csv", []
+    table().to_csv(file, index=False)
+
+    def noted(curves: Recorded, **asked: Any) -> Replayed:
+        searched.append(curves.space.sampler)
+        return replay(curves, **asked)
+
+    monkeypatch.setattr("search.replay.replay", noted)
+
+    def settings(*asked: str) -> list[tuple[str, str | None, bool]]:
+        searched.clear()
+        assert main(["replay", str(file), "--trainings", "4", "--seeds", "1", "--startup-trials", "3", *asked]) == 0
+        return [(each.name, each.stopped_as, each.cost_aware) for each in searched]
+
+    for policy in get_args(StoppedAs):
+        assert settings("--sampler", "tpe", "random", "--stopped-as", policy) == [("tpe", policy, False), ("random", policy, False)]
+    assert settings("--sampler", "tpe", "curve_gp", "--cost-aware") == [("tpe", None, False), ("curve_gp", None, True)]
+    assert settings("--sampler", "curve_gp", "--no-cost-aware") == [("curve_gp", None, False)]
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(["replay", "--help"])
+    described = " ".join(capsys.readouterr().out.split())
+    assert all(policy in described for policy in get_args(StoppedAs)) and "pruned for tpe, complete for gp" in described
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -130,7 +160,12 @@ def test_a_table_that_cannot_be_replayed_says_why(change, said: str, tmp_path: P
 def test_bad_options_are_told_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "curves.csv"
     table().to_csv(file, index=False)
-    assert main(["replay", str(file), "--sampler", "best", "--workers", "0", "--trainings", "-1"]) == 2
+    assert main(["replay", str(file), "--sampler", "best", "--workers", "0", "--trainings", "-1", "--stopped-as", "lost"]) == 2
     said = capsys.readouterr().err
+    assert "lost is unknown; allowed are complete, pruned, failed, predicted" in said
     assert "best is unknown" in said and "--workers: 0" in said and "--trainings: -1" in said
+    assert main(["replay", str(file), "--sampler", "tpe", "gp", "--stopped-as", "pruned"]) == 2
+    assert "use complete, predicted or failed" in capsys.readouterr().err
+    assert main(["replay", str(file), "--sampler", "tpe", "--cost-aware"]) == 2
+    assert "is for curve_gp, got tpe" in capsys.readouterr().err
     assert main(["replay", str(tmp_path / "none.txt")]) == 2
