@@ -17,7 +17,7 @@ from search.records import Event, read_events
 from tests.search.made_up import SPACE
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 
 
 def write_space(folder: Path, **changes: object) -> Path:

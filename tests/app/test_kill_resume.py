@@ -147,8 +147,8 @@ def test_a_finished_run_is_extended_and_teaches_another(tmp_path, films):
 def test_hours_more_let_the_clock_s_trainings_go_on(tmp_path, films):
     """What confirmed the candidates and was cut by the clock is trained to its end once the run has more time."""
     run, log = tmp_path / "run", tmp_path / "log"
-    hours = (FINISH_S + 25) / 3600
-    with driver(*_command(tmp_path, films, run, MANY_TRIALS), "--hours", hours, log=log, epoch_s=0.7) as first:
+    hours = (FINISH_S + 60) / 3600  # 20 epochs one after the other, and a training has nine
+    with driver(*_command(tmp_path, films, run, MANY_TRIALS), "--hours", hours, log=log, epoch_s=3.0) as first:
         assert first.wait() == 0, first.said()
     cut = _stopped_jobs(run)
     assert cut, first.said()
