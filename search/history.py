@@ -1,10 +1,14 @@
 """A search so far, as sampler and study see it: configurations, their curves and how they ended.  Pure."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["complete", "stopped", "failed", "infeasible"]
+
+
+Identity = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -59,3 +63,8 @@ class Trial:
     name: str = ""
     is_baseline: bool = False
     seconds: float | None = None
+
+
+def identity(values: Mapping[str, Any]) -> Identity:
+    """Equal for equal configurations, whatever the order of their keys."""
+    return tuple(sorted((key, repr(value)) for key, value in values.items()))

@@ -179,7 +179,7 @@ class Rungs:
         return trial in self._courses and self._courses[trial].goes_on
 
     def replay(self, reports: Iterable[Report]) -> list[Decision]:
-        """Feed reports in the ledger's order; these rungs then equal those that first saw them."""
+        """Feed reports in the ledger's order; these rungs then equal those that first saw them, where nothing but rungs ended a trial."""
         return [self.report(line.trial, line.epoch, line.total_epochs, line.value_mm, line.protected, line.validated) for line in reports]
 
     def state(self) -> tuple[tuple[tuple[str, float], ...], ...]:

@@ -21,13 +21,12 @@ from ceph_core.errors import InputError
 from search.cube import point_at
 from search.curve_model import proposals
 from search.duration_model import log_seconds
-from search.history import Outcome, Point, Trial
+from search.history import Identity, Outcome, Point, Trial, identity
 from search.space.knobs import Knob, active, misfits
 from search.told import HistoryStorage, StoppedAs, Told, distribution, informs, quiet_optuna
 
 SamplerName = Literal["curve_gp", "tpe", "gp", "random", "qmc"]
 
-Identity = tuple[tuple[str, str], ...]
 
 _MODEL_DRAWS, _ALL_DRAWS, _RANKED = 4, 64, 24
 """How often a configuration that was tried before, or does not fit, is drawn anew: first by the model, then at random; and how often in
@@ -121,7 +120,7 @@ class Sampler:
     def take(self, number: int, values: Mapping[str, Any]) -> None:
         """Trial `number` tries these values: what a copy of this sampler proposed for it."""
         self._trials[number] = Trial(number, dict(values), is_baseline=number == 0 and bool(self._start_from))
-        self._tried.add(_identity(values))
+        self._tried.add(identity(values))
 
     def copy(self, fits: Callable[[Mapping[str, Any]], bool]) -> "Sampler":
         """One that proposes what this one would now, whatever is reported or told to this one later.
@@ -159,7 +158,7 @@ class Sampler:
         """Take over a history, running trials included; the next proposals are those of a sampler that lived through it."""
         assert not self._trials, "replay is for a new sampler"
         self._trials = {trial.number: trial for trial in sorted(history, key=lambda trial: trial.number)}
-        self._tried = {_identity(trial.values) for trial in self._trials.values()}
+        self._tried = {identity(trial.values) for trial in self._trials.values()}
 
     def _propose(self, number: int) -> dict[str, Any]:
         """A configuration not tried before that fits, if one is found in a bounded number of draws; else one that fits; else any."""
@@ -178,7 +177,7 @@ class Sampler:
             else:
                 values = point_at(self._knobs, np.random.default_rng(seed).random(len(self._knobs)).tolist())
             if self._fits is None or self._fits(values):
-                if _identity(values) not in self._tried:
+                if identity(values) not in self._tried:
                     return values
                 again = values
         return again or values
@@ -238,7 +237,7 @@ def _best_of(earlier: Sequence[Trial], start_from: Sequence[Mapping[str, Any]]) 
     if not finished:
         return []
     _, best = min(finished, key=lambda pair: (pair[0], pair[1].number))
-    return [] if _identity(best.values) in {_identity(point) for point in start_from} else [dict(best.values)]
+    return [] if identity(best.values) in {identity(point) for point in start_from} else [dict(best.values)]
 
 
 def _suggest(trial: optuna.Trial, knob: Knob, wanted: BaseDistribution) -> Any:
@@ -247,8 +246,3 @@ def _suggest(trial: optuna.Trial, knob: Knob, wanted: BaseDistribution) -> Any:
     if isinstance(wanted, IntDistribution):
         return trial.suggest_int(knob.key, wanted.low, wanted.high, step=wanted.step, log=wanted.log)
     return trial.suggest_categorical(knob.key, knob.choices)
-
-
-def _identity(values: Mapping[str, Any]) -> Identity:
-    """Equal for equal configurations, whatever the order of their keys."""
-    return tuple(sorted((key, repr(value)) for key, value in values.items()))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ceph_core.config import Config
+from search.history import Identity, identity
 
 
 @dataclass
@@ -32,11 +33,11 @@ class TrialState:
 
 def distinct(states: Iterable[TrialState]) -> list[TrialState]:
     """One trial of each configuration, in the order in which these come: the baseline, else the one that came furthest, else the first."""
-    by_values: dict[frozenset[tuple[str, Any]], TrialState] = {}
+    by_values: dict[Identity, TrialState] = {}
     for state in states:
-        same = by_values.setdefault(frozenset(state.values.items()), state)
+        same = by_values.setdefault(identity(state.values), state)
         if (state.is_baseline, state.epoch, -state.number) > (same.is_baseline, same.epoch, -same.number):
-            by_values[frozenset(state.values.items())] = state
+            by_values[identity(state.values)] = state
     return list(by_values.values())
 
 
@@ -85,11 +86,11 @@ class Standings:
 
     def leading(self, number: int) -> list[TrialState]:
         """So many of the best configurations by their last value, and the baseline; asked at every report, so no further than needed."""
-        best: dict[frozenset[tuple[str, Any]], TrialState] = {}
+        best: dict[Identity, TrialState] = {}
         for _, _, state in self._ranked:
             if len(best) == number:
                 break
-            best.setdefault(frozenset(state.values.items()), state)
+            best.setdefault(identity(state.values), state)
         return self.with_baseline(list(best.values()))
 
     def with_baseline(self, best: list[TrialState]) -> list[TrialState]:
