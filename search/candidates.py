@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ceph_core.config import Config
 from search.cube import coordinates
 from search.forecast import forecasts
 from search.history import Trial
@@ -53,6 +54,11 @@ def estimates(knobs: Sequence[Knob], trials: Sequence[Trial]) -> dict[int, Estim
     means, deviations = Process.fit(points, values, noise).at(points)
     expected, doubt = levels.values_of(means), levels.deviations_of(means, deviations)
     return {trial.number: Estimate(float(at), float(by)) for (trial, _), at, by in zip(told, expected, doubt, strict=True)}
+
+
+def longer(config: Config, epochs: int) -> Config:
+    """The training of a final network: this configuration over so many epochs."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})})
 
 
 def size_limit(settings: PromotionSettings) -> str:

@@ -122,7 +122,7 @@ class Confirmation:
             "event": "trial",
             "trial": job.trial,
             "number": number,
-            "role": "confirm",
+            "role": job.role,
             "candidate": job.candidate,
             "is_baseline": False,
             "values": dict(job.values),

@@ -135,10 +135,12 @@ class Timetable:
     Attributes:
         total_s: everything up to the exported ensemble; infinite without a limit.
         share: most of `total_s` that promotion may take.
+        final_share: most of promotion's time that is kept for the final networks.
     """
 
     total_s: float
     share: float
+    final_share: float = 0.0
 
     def search_end_s(self, promotion_s: float | None) -> float:
         """When the search must stop so that a promotion of `promotion_s` (None: not known yet) still fits."""
@@ -148,6 +150,11 @@ class Timetable:
         needed = most if promotion_s is None else min(most, promotion_s * _SAFETY + FINISH_S)
         return self.total_s - needed
 
+    def confirmation_end_s(self, final_s: float) -> float:
+        """When confirming trainings must stop so that final networks which take `final_s` still fit."""
+        most = self.final_share * max(0.0, self.share * self.total_s - FINISH_S) if math.isfinite(self.total_s) else 0.0
+        return self.jobs_end_s() - min(most, final_s * _SAFETY)
+
     def jobs_end_s(self) -> float:
         """When promotion's trainings must stop so that selection, test and export still fit."""
         return self.total_s - FINISH_S
@@ -155,8 +162,13 @@ class Timetable:
 
 def makespan_s(jobs_s: Sequence[float], workers: int) -> float:
     """Wall time of jobs on so many workers, the longest first."""
+    return in_turn_s(sorted(jobs_s, reverse=True), workers)
+
+
+def in_turn_s(jobs_s: Sequence[float], workers: int) -> float:
+    """Wall time of jobs on so many workers, begun in this order."""
     free = [0.0] * max(1, workers)
-    for job in sorted(jobs_s, reverse=True):
+    for job in jobs_s:
         place = free.index(min(free))
         free[place] += job
     return max(free)

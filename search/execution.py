@@ -19,7 +19,7 @@ from search.confirm import Confirmation
 from search.cost import Timetable
 from search.film_tables import prediction_table
 from search.live import LiveView
-from search.promotion import Job, Outcome, promote
+from search.promotion import FINAL, Job, Outcome, promote
 from search.records import BEST_SINGLE, Ledger, RunFolder, write_predictions
 from search.retries import shares_device
 from search.room import Room
@@ -57,7 +57,8 @@ class Execution:
         self.run, self.space, self.seed, self.data = run, space, seed, data
         self.cluster, self.workers, self.view, self.ledger = cluster, workers, view, ledger
         self._began, self._spent_s = time.monotonic(), spent_s
-        timetable = Timetable(math.inf if hours is None else hours * 3600, space.promotion.share)
+        final = space.promotion.final
+        timetable = Timetable(math.inf if hours is None else hours * 3600, space.promotion.share, final.share if final.is_on else 0.0)
         self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view, room, Exporter())
         self.policy = self._books.policy
         self._asking = AskAhead(self.policy, space.sampler.ask_ahead)
@@ -135,12 +136,14 @@ class Execution:
 
     def _promote(self) -> Outcome:
         call_all = partial(ray_cluster.call_all, resources=self.space.resources, on_wait=self._waiting)
-        outcome = promote(self.run, self.policy, self.data, self._run_jobs, call_all, self.view.say)
+        outcome = promote(self.run, self.policy, self.data, self.ledger, self._run_jobs, call_all, self.view.say)
         write_predictions(self.run, prediction_table(self.data, outcome))
         self.ledger.append_promotion(
             candidates=[state.trial for state in self.policy.candidates()],
             members=[entry.name for entry in outcome.picked],
             weights=list(outcome.selection.weights),
+            held_out_by=outcome.held_out_by,
+            final=None if outcome.final is None else {**vars(outcome.final), "networks": [entry.name for entry in outcome.exported]},
             best_single=outcome.single.name,
             combination=outcome.selection.combine,
             networks=len(outcome.members),
@@ -161,11 +164,12 @@ class Execution:
 
     def _run_jobs(self, jobs: Sequence[Job]) -> None:
         """Train promotion's jobs until done, or until only the time to finish is left."""
-        limit = self.policy.pace.timetable.jobs_end_s()
+        pace = self.policy.pace
+        limit = pace.timetable.jobs_end_s() if jobs[0].role == FINAL else pace.confirmation_end_s()
         crowded = shares_device(self.space.resources, self.workers)
 
         def has_time(job: Job, reported: int) -> bool:
-            needed = self.policy.pace.cost.seconds(job.config, reported)
+            needed = pace.cost.seconds(job.config, reported)
             return math.isinf(limit) or needed is None or self.elapsed_s() + needed <= limit
 
         confirmation = Confirmation(jobs, self.ledger, lambda: self.elapsed_s() > limit, self._books.observers, has_time, crowded)

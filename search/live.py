@@ -9,11 +9,13 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from ceph_core.config import Config
+from ceph_core.data.films import EVERY_FILM
 from ceph_core.duration import duration
 from ceph_core.training.health import findings, names_in
 from search.candidates import Training
 from search.live_page import page, short, summary
 from search.policy import Policy
+from search.promotion import FINAL
 from search.promotion.jobs import trial_of
 from search.records import Event
 
@@ -83,7 +85,11 @@ class LiveView:
     def on_event(self, event: Event) -> None:
         """Say what entered the ledger: trials that begin and end, and epochs where there is no table to show them."""
         kind = event["event"]
-        if kind == "trial" and event["role"] == "confirm":
+        if kind == "trial" and event["role"] == FINAL:
+            films = "every film that is not locked" if event["fold"] == EVERY_FILM else "the training films"
+            self.say(f"{event['trial']} is queued: {event['candidate']}'s setting for good, on {films}, seed {event['seed']}")
+            self._configs[event["trial"]] = Config.model_validate(event["config"])
+        elif kind == "trial" and event["role"] == "confirm":
             goes_on = event["trial"] == trial_of(event["candidate"], Training(0, -1))
             how = "on to the end" if goes_on else f"anew with seed {event['seed']}"
             fold = f", judged on fold {event['fold']}" if event["fold"] >= 0 else ""

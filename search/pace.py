@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from ceph_core.config import Config
-from search.candidates import trainings
+from search.candidates import longer, trainings
 from search.cost import EpochCost, Floats, Network, Timetable, makespan_s, network_of
 from search.rungs import Rungs
 from search.space import Space
@@ -44,8 +44,42 @@ class Pace:
         network, parts = network_of(state.config), self.cost.parts(state.config, 0, state.epoch)
         self._ended_parts[network] = self._ended_parts.get(network, 0.0) + parts
 
+    @property
+    def workers(self) -> int:
+        """Trainings that run at a time."""
+        return self._workers
+
+    def elapsed_s(self) -> float:
+        """Seconds the run has lived; of this driver and those before."""
+        return self._elapsed_s()
+
+    def confirmation_end_s(self) -> float:
+        """When confirming trainings must stop so that the final networks still fit."""
+        return self.timetable.confirmation_end_s(self.final_s() or 0.0)
+
     def promotion_s(self) -> float | None:
-        """Estimated wall time to train what promotion wants of the trials that lead now; None before anything was measured."""
+        """Estimated wall time of promotion's trainings, the final networks included; None before anything was measured.
+
+        Infinite where the final networks are planned from the time that is left: they use all there is.
+        """
+        confirmation_s, final_s = self._confirmation_s(), self.final_s()
+        return None if confirmation_s is None or final_s is None else confirmation_s + final_s
+
+    def final_s(self) -> float | None:
+        """Estimated wall time of the final networks: infinite where it is what they are planned from; None before anything was measured."""
+        final = self._space.promotion.final
+        if not final.is_on:
+            return 0.0
+        if final.networks == "auto" or final.epochs == "auto":
+            return math.inf
+        seconds = [
+            self.cost.seconds(longer(state.config, final.epochs)) for state in self._standings.leading(self._space.promotion.candidates)
+        ]
+        known = [each for each in seconds if each is not None]
+        return makespan_s([max(known)] * final.networks, self._workers) if known else None
+
+    def _confirmation_s(self) -> float | None:
+        """Estimated wall time to confirm the trials that lead now; None before anything was measured."""
         promotion = self._space.promotion
         jobs = []
         for state in self._standings.leading(promotion.candidates):

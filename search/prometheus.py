@@ -17,7 +17,7 @@ from search.records import Event
 
 Status = Literal["pending", "running", "completed", "stopped", "failed"]
 STATUSES: tuple[Status, ...] = ("pending", "running", "completed", "stopped", "failed")
-ROLES = ("search", "confirm")
+ROLES = ("search", "confirm", "final")
 RETRY_CAUSES = ("memory", "lost")
 
 
@@ -48,7 +48,7 @@ class Sample:
 _RUN, _TRIAL = ("run",), ("run", "trial")
 
 METRICS = (
-    Metric("ceph_search_trials", "Trials by role (search, confirm) and status", ("run", "role", "status")),
+    Metric("ceph_search_trials", "Trials by role (search, confirm, final) and status", ("run", "role", "status")),
     Metric("ceph_search_best_val_mre_mm", "Lowest validation MRE of a search trial's last validation, mm", _RUN),
     Metric("ceph_search_baseline_val_mre_mm", "Last validation MRE of the baseline, mm", _RUN),
     Metric("ceph_search_elapsed_seconds", "Time the run has lived, earlier drivers included", _RUN),
@@ -142,7 +142,7 @@ class Measures:
             told = self._live.pop(event["trial"])
             self._running.discard(event["trial"])
             self._statuses[told.role, event["status"]] += 1
-            if told.role == "confirm" and event["status"] == "stopped":
+            if told.role != "search" and event["status"] == "stopped":
                 self._stopped[event["trial"]] = told
             if event["status"] == "stopped" and TIME_IS_UP not in (event["reason"] or ""):  # the clock saves nothing
                 self._saved_s += self._left_s(event["trial"]) * told.places * self._share

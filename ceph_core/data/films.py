@@ -17,6 +17,9 @@ from ceph_core.data.views import View
 from ceph_core.errors import InputError
 from ceph_core.geometry import Affine, Canvas, canvas_for, data_aspect, transform
 
+OWN_SPLIT, EVERY_FILM = -1, -2
+"""In the place of a fold's number: the data set's own validation films validate; or none do, and every film that is not locked trains."""
+
 
 @dataclass(frozen=True, eq=False)
 class Films:
@@ -94,6 +97,20 @@ class TrainingData:
         sides = {True: VALIDATION, False: TRAIN}
         moved = tuple(row if row.fold < 0 else replace(row, split=sides[row.fold == fold]) for row in rows)
         return replace(self, splits=Splits(moved, self.splits.notes))
+
+    def with_every_film(self) -> "TrainingData":
+        """The same films, of which every one that is not locked trains and none validates."""
+        return replace(self, splits=self.splits.without_validation())
+
+    def for_fold(self, fold: int) -> "TrainingData":
+        """The films as a training sees them whose fold is OWN_SPLIT, EVERY_FILM or a number from 0.
+
+        Raises:
+            InputError: no film is in that fold.
+        """
+        if fold == EVERY_FILM:
+            return self.with_every_film()
+        return self if fold == OWN_SPLIT else self.with_fold(fold)
 
     @property
     def train_ids(self) -> tuple[str, ...]:

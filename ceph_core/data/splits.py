@@ -4,7 +4,7 @@ import csv
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ceph_core.config.data import SourceConfig
@@ -45,6 +45,10 @@ class Splits:
     def ids(self, split: str) -> tuple[str, ...]:
         """Film ids of a split, ordered; none if there is no such split."""
         return tuple(row.film_id for row in self.rows if row.split == split)
+
+    def without_validation(self) -> "Splits":
+        """These splits, validation films among the training films."""
+        return Splits(tuple(replace(row, split=TRAIN) if row.split == VALIDATION else row for row in self.rows), self.notes)
 
     def to_csv(self, path: Path) -> None:
         """Write one row a film: film_id, split, fold, group."""

@@ -47,6 +47,7 @@ class MemberEntry(Frozen):
     weight: float = Field(gt=0, description="share in the combination")
     trial: str = Field("", description="trial it comes from")
     epoch: int = Field(0, ge=0, description="epochs trained")
+    training_films: tuple[str, ...] = Field((), description="ids of the films that this network learned from")
     model: str = Field(description="network")
     canvas: tuple[int, int] = Field(description="(height, width) of the input, px")
     stride: int = Field(description="input px per heatmap px")
@@ -102,14 +103,21 @@ def make_manifest(
     training_digests: Sequence[str] = (),
     figures: dict[str, Any] | None = None,
     tta: Tta | None = None,
+    member_films: Sequence[Sequence[str]] | None = None,
 ) -> Manifest:
-    """The manifest of these members, in folders `member_0`, `member_1`, ..."""
+    """The manifest of these members, in folders `member_0`, `member_1`, ...
+
+    Args:
+        training_films: that any member learned from or was chosen on.
+        member_films: that each learned from; None: not known.
+    """
     entries = tuple(
         MemberEntry(
             folder=f"member_{number}",
             weight=weight,
             trial=member.trial,
             epoch=member.epoch,
+            training_films=tuple(films),
             model=member.config.model.name,
             canvas=(member.canvas.height, member.canvas.width),
             stride=member.codec.stride,
@@ -118,7 +126,7 @@ def make_manifest(
             decoder=member.codec.decoder,
             decoder_window=member.codec.decoder_window,
         )
-        for number, (member, weight) in enumerate(zip(members, weights, strict=True))
+        for number, (member, weight, films) in enumerate(zip(members, weights, member_films or [()] * len(members), strict=True))
     )
     return Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -30,13 +30,15 @@ def export(
     test: LockedTest,
     selection: Selection,
     held_out: HeldOut,
+    held_out_by: str,
     tta: Tta,
     say: Say,
 ) -> float:
     """Write ensemble/; the largest difference between ONNX and PyTorch, px.
 
     Args:
-        held_out: the ensemble on the films that decided.
+        held_out: the ensemble, or the confirmed networks that it was chosen by, on films they did not learn from.
+        held_out_by: whose these are, in a sentence.
     """
     say("promotion: the ensemble is exported, its ONNX file checked against PyTorch")
     fresh = run.ensemble_dir.with_name(f".{run.ensemble_dir.name}.part")
@@ -48,6 +50,7 @@ def export(
         "validation_mre_mm": selection.score_mm,
         "validation_films": len(held_out.errors_mm),
         "expected_mre_mm": vars(selection.expected),
+        "held_out_by": held_out_by,
         "test": {row.name: row.to_dict() for row in test.scores},
         "paired_mm": {
             f"ensemble against {name}" if " against " not in name else name: vars(paired) for name, paired in test.paired.items()
@@ -66,6 +69,7 @@ def export(
         training_digests=digests([by_id[film].image for film in learned], data.cache_dir),
         figures=figures,
         tta=tta,
+        member_films=[data.for_fold(network.fold).train_ids for network in chosen.networks],
     )
     write_manifest(fresh, manifest)
     for missing in write_doubts(fresh, data, held_out):

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ceph_core.config import Config, apply
+from ceph_core.data.films import OWN_SPLIT
 from search.candidates import Training, trainings
 from search.policy import Policy
 from search.standings import TrialState
+
+CONFIRM = "confirm"
+"""Role of a confirming training in the ledger."""
 
 RunJobs = Callable[["Sequence[Job]"], None]
 """Trains jobs, as many at a time as there is room for, until done or out of time; failures are in the records."""
@@ -24,8 +28,9 @@ class Job:
         config: the whole training, its seed included.
         from_epoch: epochs it has had: those of the candidate's trial, which it continues (the plan is the same, so that is equal to never
             having stopped); 0 for a fresh one.
-        fold: that validates; -1: the search's own validation films.
+        fold: that validates, or OWN_SPLIT or EVERY_FILM.
         is_fresh: begun anew; of use only if it reaches its end.
+        role: in the ledger.
     """
 
     trial: str
@@ -33,8 +38,9 @@ class Job:
     values: Mapping[str, Any]
     config: Config
     from_epoch: int
-    fold: int = -1
+    fold: int = OWN_SPLIT
     is_fresh: bool = False
+    role: str = CONFIRM
 
 
 def jobs_for(policy: Policy) -> list[Job]:

@@ -11,7 +11,7 @@ from ceph_core.data.records import CephRecord
 from ceph_core.inference.ensemble import Combination
 from ceph_core.inference.evaluate import Scores, mean_shape, readers, score
 from ceph_core.inference.outputs import MemberOutputs
-from ceph_core.inference.selection import Selection, combined_points
+from ceph_core.inference.selection import combined_points
 from ceph_core.inference.tta import Tta
 from ceph_core.metrics import Paired
 from search.promotion.chosen import Chosen
@@ -40,7 +40,7 @@ class LockedTest:
 
 
 def open_test(
-    data: TrainingData, chosen: Chosen, selection: Selection, single: Entry, baseline: Entry | None, tta: Tta, call_all: CallAll, say: Say
+    data: TrainingData, chosen: Chosen, single: Entry, baseline: Entry | None, tta: Tta, call_all: CallAll, say: Say
 ) -> LockedTest:
     """Score the ensemble, the best single entry and the baseline's; the networks of an entry of folds answer together."""
     others = [(BEST_SINGLE, single)] + ([(BASELINE, baseline)] if baseline is not None else [])
@@ -48,8 +48,7 @@ def open_test(
     say(f"promotion: the locked test is opened: {len(data.test_ids)} films, {len(networks)} networks")
     calls = [(network.folder, data, data.test_ids, chosen.combine == "heatmap_mean", tta) for network in networks]
     found = dict(zip(networks, call_all(answers, calls), strict=True))
-    counts = [selection.picks.count(index) for index in selection.members]
-    picked = [network for entry, count in zip(chosen.entries, counts, strict=True) for network in entry.networks * count]
+    picked = [network for entry, count in zip(chosen.entries, chosen.counts, strict=True) for network in entry.networks * count]
     predictions = {(ENSEMBLE, "test"): _together(data, picked, found, chosen.combine)}
     for name, entry in others:
         predictions[name, "test"] = _together(data, entry.networks, found, "coordinate_mean")

@@ -1,6 +1,6 @@
 """The trained networks that promotion chooses from."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +15,15 @@ from ceph_core.training.progressive import stage_at
 from ceph_core.training.snapshots import SNAPSHOT_FOLDER, Snapshots
 from search.candidates import Training, trainings
 from search.policy import Policy
-from search.promotion.jobs import trial_of
+from search.promotion.jobs import Job, trial_of
 from search.records import RunFolder, history
 from search.standings import TrialState
 
 Say = Callable[[str], None]
 
 MEMBER_FOLDER = "member"
+ENOUGH = 0.9
+"""Share of its epochs after which a final training that the clock cut off is a network all the same: its rate is close to zero by then."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Network:
     Attributes:
         folder: a member folder.
         epoch: epochs trained.
-        fold: of films it did not train on; -1: the search's validation films.
+        fold: of films it did not train on; OWN_SPLIT: the search's validation films; EVERY_FILM: there are none.
     """
 
     trial: str
@@ -50,13 +52,14 @@ class Entry:
 
     Attributes:
         candidate: the search's trial.
-        seed: 0: of the search.
+        seed: 0: of the search; of a final network: its number among those of the candidate.
     """
 
     candidate: str
     seed: int
     is_baseline: bool
     networks: tuple[Network, ...]
+    is_final: bool = False
 
     @property
     def config(self) -> Config:
@@ -71,7 +74,7 @@ class Entry:
     @property
     def name(self) -> str:
         """What reports call it."""
-        seed = f"seed {self.seed}" if self.seed else ""
+        seed = f"{'final' if self.is_final else 'seed'} {self.seed}" if self.seed else ""
         return " ".join(part for part in (self.candidate, seed, self.variant) if part)
 
 
@@ -93,6 +96,28 @@ def entries(run: RunFolder, policy: Policy, data: TrainingData, say: Say) -> lis
             else:
                 found += _grouped(state, seed, [_of_job(run, state, policy, part, data) for part in parts])
     return found
+
+
+def final_entries(run: RunFolder, policy: Policy, jobs: Sequence[Job], data: TrainingData, say: Say) -> list[Entry]:
+    """The final networks that reached their end, or so nearly that it makes no difference (`ENOUGH` of their epochs)."""
+    ended = {past.trial["trial"]: past.end["status"] for past in history(run.path) if past.end is not None}
+    counts: Counter[str] = Counter()
+    found = []
+    for job in jobs:
+        counts[job.candidate] += 1
+        folder = run.trial_dir(job.trial)
+        is_whole = ended.get(job.trial) == "completed"
+        if not is_whole and (ended.get(job.trial) != "stopped" or _epochs_in(folder) < ENOUGH * job.config.train.epochs):
+            say(f"final: {job.trial} is left out: it did not reach its end")
+            continue
+        network = _saved(folder, job.trial, job.config, data.for_fold(job.fold), job.fold)[0]
+        found.append(Entry(job.candidate, counts[job.candidate], policy.trials[job.candidate].is_baseline, (network,), is_final=True))
+    return found
+
+
+def _epochs_in(folder: Path) -> int:
+    """Epochs of the state that a training has left; 0 without one."""
+    return int(checkpoint.load(folder)["epoch"]) if (folder / checkpoint.STATE_FILE).exists() else 0
 
 
 def _grouped(state: TrialState, seed: int, parts: Sequence[Sequence[Network]]) -> list[Entry]:
@@ -123,8 +148,7 @@ def _of_job(run: RunFolder, state: TrialState, policy: Policy, training: Trainin
     """Of a fresh training."""
     trial = trial_of(state.trial, training)
     config = state.config.model_copy(update={"train": state.config.train.model_copy(update={"seed": policy.seed + training.seed})})
-    judged = data if training.fold < 0 else data.with_fold(training.fold)
-    return _saved(run.trial_dir(trial), trial, config, judged, training.fold)
+    return _saved(run.trial_dir(trial), trial, config, data.for_fold(training.fold), training.fold)
 
 
 def _saved(folder: Path, trial: str, config: Config, data: TrainingData, fold: int) -> list[Network]:

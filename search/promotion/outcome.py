@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ceph_core.inference.evaluate import Scores
 from ceph_core.inference.selection import Selection
 from ceph_core.metrics import Paired
+from search.promotion.final import FinalPlan
 from search.promotion.networks import Entry, Network
 
 Answers = tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.floating]]
@@ -41,13 +42,16 @@ class Outcome:
     """The end of a run.
 
     Attributes:
-        selection: among the entries; picked: the chosen ones, their weights in the selection's order; single: the best single one.
+        selection: among the confirmed entries; picked: the chosen ones, their weights in the selection's order.
+        single: the best single entry, a final network where its configuration has one.
         judged: films that decided.
         confirmed: the candidates.
-        members, weights: the ensemble's networks.
+        exported: the ensemble's entries; members, weights: their networks.
         scores: rows of the final table in order.
         paired: on the locked test, see `search.verdict`.
-        predictions: by (model, role).
+        predictions: by (model, role); those of the ensemble on validation films are the confirmed networks' that it was chosen by.
+        held_out_by: whose answers on unseen films the expected error, radii and review flags come from, in a sentence.
+        final: how the exported networks were planned; None: they are the confirmed ones.
     """
 
     selection: Selection
@@ -55,9 +59,12 @@ class Outcome:
     single: Entry
     judged: tuple[str, ...]
     confirmed: tuple[Confirmed, ...]
+    exported: tuple[Entry, ...]
     members: tuple[Network, ...]
     weights: tuple[float, ...]
     scores: tuple[Scores, ...]
     paired: Mapping[str, Paired]
     onnx_difference_px: float
     predictions: Mapping[tuple[str, str], Answers]
+    held_out_by: str
+    final: FinalPlan | None = None

@@ -1,6 +1,7 @@
 """The way from candidates to the exported ensemble."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,16 +15,17 @@ from search.candidates import size_limit
 from search.policy import Policy
 from search.promotion.chosen import Chosen
 from search.promotion.export import export
+from search.promotion.final import FinalPlan, final_jobs, plan_for, planned
 from search.promotion.jobs import RunJobs, jobs_for
 from search.promotion.locked_test import open_test
-from search.promotion.networks import Say
+from search.promotion.networks import Entry, Say, final_entries
 from search.promotion.outcome import Answers, Confirmed, Outcome
 from search.promotion.pool import CallAll, Pool
-from search.records import ENSEMBLE, RunFolder
+from search.records import ENSEMBLE, Journal, RunFolder
 
 
-def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJobs, call_all: CallAll, say: Say) -> Outcome:
-    """Confirm the candidates, choose members on films they did not train on, score them once on the locked test and export.
+def promote(run: RunFolder, policy: Policy, data: TrainingData, ledger: Journal, run_jobs: RunJobs, call_all: CallAll, say: Say) -> Outcome:
+    """Confirm the candidates, choose on films they did not train on, train the final networks, score them once on the locked test, export.
 
     Raises:
         RuntimeError: no trial left weights behind.
@@ -46,19 +48,62 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, run_jobs: RunJob
         f"{selection.score_mm:.3f} mm on {len(pool.films)} films, {selection.expected.mre_mm:.3f} mm expected without the luck "
         f"of this choice; the search's, by {'some of ' if settings.folds > 1 else ''}the same films, is not taken out"
     )
-    single = pool.entries[selection.single]
+    plan, final = _final(run, policy, data, ledger, chosen, pool.entries[selection.single], run_jobs, say)
+    exported = Chosen.final(final, chosen.combine) if final else chosen
+    single = next((entry for entry in final if entry.candidate == pool.entries[selection.single].candidate), pool.entries[selection.single])
     baseline = next((entry for entry in pool.entries if entry.is_baseline and not entry.variant), None)
-    test = open_test(data, chosen, selection, single, baseline, pool.tta, call_all, say)
+    test = open_test(data, exported, single, baseline, pool.tta, call_all, say)
     points, held_out = _held_out(pool, selection)
-    difference = export(run, data, chosen, test, selection, held_out, pool.tta, say)
+    held_out_by = held_out_sentence(plan if final else None, chosen, len(pool.films))
+    difference = export(run, data, exported, test, selection, held_out, held_out_by, pool.tta, say)
     judged: dict[tuple[str, str], Answers] = {(ENSEMBLE, "validation"): (pool.films, points, held_out.confidence)} | {
         (entry.name, "validation"): (pool.films, outputs.points_px, outputs.confidence)
         for entry, outputs in zip(pool.entries, pool.outputs, strict=True)
     }
     return Outcome(
-        selection, chosen.entries, single, pool.films, tuple(_confirmed(policy, pool)), chosen.networks, chosen.weights, test.scores,
-        test.paired, difference, {**test.predictions, **judged},
+        selection, chosen.entries, single, pool.films, tuple(_confirmed(policy, pool)), exported.entries, exported.networks,
+        exported.weights, test.scores, test.paired, difference, {**test.predictions, **judged}, held_out_by,
+        plan if final else None,
     )  # fmt: skip
+
+
+def held_out_sentence(plan: FinalPlan | None, chosen: Chosen, num_films: int) -> str:
+    """Whose errors on unseen films the expected error, the radii and the review flags come from, in a sentence."""
+    by = f"on {num_films} films that the networks which answered did not learn from"
+    if plan is None:
+        return f"Expected error, radii and review flags come from the ensemble's own networks, {by}."
+    epochs = sorted({network.epoch for network in chosen.networks})
+    length = f"{epochs[0]} epochs" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]} epochs"
+    more = f" on {plan.num_films} films" if plan.films == "all" else ""
+    return (
+        f"Expected error, radii and review flags come from the confirmed networks of the same settings ({length}), {by}; the exported "
+        f"networks were trained for {plan.epochs} epochs{more} and can be expected to err less."
+    )
+
+
+def _final(
+    run: RunFolder, policy: Policy, data: TrainingData, ledger: Journal, chosen: Chosen, single: Entry, run_jobs: RunJobs, say: Say
+) -> tuple[FinalPlan | None, list[Entry]]:
+    """Plan and train the final networks: the plan, and what came of it; nothing where there is no time or none are wanted."""
+    if not policy.space.promotion.final.is_on:
+        return None, []
+    plan = planned(ledger)
+    if plan is None:
+        weights: Counter[str] = Counter()
+        for entry, count in zip(chosen.entries, chosen.counts, strict=True):
+            weights[entry.candidate] += count
+        plan = plan_for(policy, {candidate: count / weights.total() for candidate, count in weights.items()}, single.candidate, data)
+        if plan is None:
+            say("final: no time is left for a training of its own; the ensemble is made of the confirmed networks")
+            return None, []
+        ledger.append(plan.to_event())
+    say(f"final: {plan}")
+    jobs = final_jobs(plan, policy)
+    run_jobs(jobs)
+    final = final_entries(run, policy, jobs, data, say)
+    if not final:
+        say("final: no network reached its end; the ensemble is made of the confirmed networks")
+    return plan, final
 
 
 def _held_out(pool: Pool, selection: Selection) -> tuple[NDArray[np.float64], HeldOut]:

@@ -172,6 +172,36 @@ _LEAST_PICKS = 3
 """but with folds so many picks have room, or nothing would be averaged but the folds of one configuration."""
 
 
+class FinalSettings(Frozen):
+    """The networks that are trained for good once the search has chosen; they are the ensemble."""
+
+    films: Literal["all", "train"] = Field(
+        "all", description="what they learn from: all films that are not locked, validation films included, or the training films alone"
+    )
+    epochs: Annotated[Whole, Field(ge=1, le=10_000)] | Literal["auto"] = Field(
+        "auto",
+        json_schema_extra={"unit": "epochs"},
+        description="length of each training; auto: planned with the number of networks from the time that is left",
+    )
+    networks: Annotated[Whole, Field(ge=0, le=64)] | Literal["auto"] = Field(
+        "auto",
+        json_schema_extra={"unit": "networks"},
+        description="how many; auto: planned, at most promotion.max_members; 0: none, the ensemble is made of confirmed networks",
+    )
+    share: Number = Field(
+        0.75,
+        gt=0,
+        lt=1,
+        json_schema_extra={"unit": "share of promotion's time"},
+        description="share of the time kept by promotion.share that confirmation leaves to the final networks",
+    )
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any are trained."""
+        return self.networks != 0
+
+
 class PromotionSettings(Frozen):
     """How the best are confirmed and become an ensemble."""
 
@@ -210,8 +240,9 @@ class PromotionSettings(Frozen):
         gt=0,
         lt=1,
         json_schema_extra={"unit": "share of budget.hours"},
-        description="most of budget.hours that is kept for promotion, export and report",
+        description="share of budget.hours that is kept for promotion, export and report; without final networks at most as much",
     )
+    final: FinalSettings = Field(default_factory=FinalSettings, description="the final networks")
 
     @property
     def most_networks(self) -> int:

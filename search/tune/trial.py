@@ -14,7 +14,7 @@ import torch
 from ray import tune
 
 from ceph_core.config import Config
-from ceph_core.data.films import TrainingData
+from ceph_core.data.films import OWN_SPLIT, TrainingData
 from ceph_core.training.checkpoint import STATE_FILE, Saver
 from ceph_core.training.examples import Example
 from ceph_core.training.progressive import epoch_of_share
@@ -81,7 +81,7 @@ class Order:
         folder: where state and reports go.
         reported: last epoch that the ledger holds.
         start_from: folder of another trial whose state is taken if this one has none yet.
-        fold: of films that validate; -1: the run's own validation films.
+        fold: of films that validate, or OWN_SPLIT or EVERY_FILM.
         places: how many of the places at which trials run it takes: more than one, and it has several shares of a GPU.
     """
 
@@ -90,7 +90,7 @@ class Order:
     folder: str
     reported: int = 0
     start_from: str | None = None
-    fold: int = -1
+    fold: int = OWN_SPLIT
     places: int = 1
 
 
@@ -190,8 +190,7 @@ class LandmarkTrial(tune.Trainable):
     def _begun(self, resume: Path | None) -> TrainingLike:
         """The training as the folder's state left it; None: at its beginning."""
         data = self._shared.data
-        if data is not None and self._order.fold >= 0:
-            data = data.with_fold(self._order.fold)
+        data = data.for_fold(self._order.fold) if data is not None else None
         if self._shared.build:
             return _named(self._shared.build)(self._config, data, resume)
         assert data is not None

@@ -41,7 +41,7 @@ SPACE = {
     "scheduler": {"rungs": [0.2, 0.5], "reduction_factor": 2},
     "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0, "max_concurrent": 1},
     "budget": {"trials": 10},
-    "promotion": {"candidates": 2, "seeds": 0, "max_members": 1},
+    "promotion": {"candidates": 2, "seeds": 0, "max_members": 1, "final": {"networks": 0}},
 }  # fmt: skip
 """A space of made-up trainings: many epochs a second, films of 64 px."""
 

@@ -130,7 +130,7 @@ def test_only_what_answers_for_every_film_can_be_chosen(tmp_path):
     policy = _searched(tmp_path, seeds=1, folds=3)
     run, said = RunFolder(tmp_path), []
     jobs = jobs_for(policy)
-    data = SimpleNamespace(**vars(DATA), with_fold=lambda fold: DATA)
+    data = SimpleNamespace(**vars(DATA), for_fold=lambda fold: DATA)
     with Ledger(tmp_path) as ledger:
         for number, job in enumerate(jobs):
             training = MadeUp(job.config, None)
@@ -163,9 +163,10 @@ def test_the_ensemble_says_which_points_to_review(tmp_path: Path, monkeypatch: p
     chosen = Chosen.of([Entry("t0001", 0, False, (network,))], selection)
     monkeypatch.setattr(export, "export_onnx", lambda *_: 0.0)
     sure, tta = np.linspace(0, 1, 12).reshape(4, 3), Tta(scales=(0.9,))
-    export.export(run, data, chosen, LockedTest((), (), {}, {}), selection, HeldOut(np.ones((4, 3)), sure), tta, said.append)
+    export.export(run, data, chosen, LockedTest((), (), {}, {}), selection, HeldOut(np.ones((4, 3)), sure), "By others.", tta, said.append)
     manifest = read_manifest(run.ensemble_dir)
-    assert manifest.tta == tta and manifest.figures["expected_mre_mm"] == {"mre_mm": 1.0, "low_mm": 0.9, "high_mm": 1.1}
+    assert manifest.tta == tta and manifest.figures["held_out_by"] == "By others." and manifest.members[0].training_films == data.train_ids
+    assert manifest.figures["expected_mre_mm"] == {"mre_mm": 1.0, "low_mm": 0.9, "high_mm": 1.1}
     assert "no calibration.json: 4 films that the model did not learn from; 8 are needed" in said[-1]
     assert "Model card: run" in (run.ensemble_dir / "README.md").read_text()
     file = run.ensemble_dir / SHAPE_FILE

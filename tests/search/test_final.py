@@ -1,0 +1,78 @@
+"""The final networks: what is planned from the time that is left, of which configurations, and what becomes of a plan."""
+
+import pytest
+
+from search.promotion.final import FinalPlan, allocated, best_plan, planned, relative_error
+from search.records import Ledger
+from search.space.schema import PromotionSettings
+
+WORKERS, FILMS = 2, 130
+EPOCH_S = 4.0
+
+
+def _plan(left_s: float, final: dict | None = None, weights: dict[str, float] | None = None, lengths: range = range(20, 201), **promotion):
+    weights = weights or {"a": 0.5, "b": 0.5}
+    settings = PromotionSettings(final=final or {}, **promotion)
+    return best_plan(
+        settings, lambda number: allocated(weights, "a", number), lambda _, epochs: EPOCH_S * epochs, left_s, WORKERS, FILMS, lengths
+    )
+
+
+@pytest.mark.parametrize("left_s", [100, 300, 900, 1800, 7200])
+def test_a_plan_ends_in_time_and_wastes_no_worker_that_it_could_use(left_s):
+    plan = _plan(left_s)
+    assert plan.seconds <= left_s
+    assert plan.seconds == pytest.approx(-(-len(plan.candidates) // WORKERS) * plan.epochs * EPOCH_S)
+    longer, more = _plan(left_s, {"networks": len(plan.candidates)}), _plan(left_s, {"epochs": plan.epochs})
+    assert (longer.epochs, len(more.candidates)) == (plan.epochs, len(plan.candidates)), "neither longer nor more would have fitted"
+
+
+def test_no_other_number_of_networks_could_be_expected_to_err_less():
+    for left_s in (300, 900, 1800, 3600, 7200):
+        best = _plan(left_s)
+        others = [_plan(left_s, {"networks": number}) for number in range(1, 9)]
+        error = relative_error(best.epochs * FILMS, len(best.candidates))
+        assert error == min(relative_error(other.epochs * FILMS, len(other.candidates)) for other in others)
+
+
+def test_more_time_is_never_worse():
+    errors = [relative_error((plan := _plan(left_s)).epochs * FILMS, len(plan.candidates)) for left_s in range(100, 7200, 100)]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_nothing_is_planned_that_could_not_end():
+    assert _plan(20 * EPOCH_S - 1) is None
+    assert _plan(20 * EPOCH_S).epochs == 20
+    assert _plan(100 * EPOCH_S - 1, {"epochs": 100}) is None
+    assert len(_plan(250 * EPOCH_S, {"epochs": 100, "networks": 64}, max_members=64).candidates) == 4
+
+
+def test_given_numbers_are_kept():
+    plan = _plan(1e6, {"networks": 3, "epochs": 37})
+    assert (len(plan.candidates), plan.epochs, plan.num_films) == (3, 37, FILMS)
+    assert _plan(1e6, {"networks": 3}).epochs == 200, "nothing longer is known to help"
+
+
+def test_networks_follow_the_weights_and_the_best_single_is_trained_first():
+    assert allocated({"a": 0.6, "b": 0.2, "c": 0.2}, "b", 5) == ("b", "a", "c", "a", "a")
+    assert allocated({"a": 0.6, "b": 0.4}, "b", 1) == ("b",)
+    assert allocated({"a": 1.0}, "a", 3) == ("a", "a", "a")
+    assert allocated({"a": 1.0}, "z", 3) == ("z", "a", "a"), "the best single configuration is one of them, whatever its weight"
+    for number in range(1, 20):
+        names = allocated({"a": 0.5, "b": 0.3, "c": 0.2}, "a", number)
+        assert len(names) == number and names.count("a") >= names.count("b") >= names.count("c")
+
+
+def test_a_plan_is_kept_until_the_run_is_extended(tmp_path):
+    plan = _plan(900)
+    with Ledger(tmp_path) as ledger:
+        assert planned(ledger) is None
+        ledger.append(plan.to_event())
+        assert planned(ledger) == plan
+        ledger.append_extended(10, 1.0)
+        assert planned(ledger) is None
+
+
+def test_a_plan_says_what_it_will_do():
+    assert str(FinalPlan(("a",) * 4, 100, "all", 130, 840.0)) == "4 networks x 100 epochs on 130 films, about 14 min"
+    assert str(FinalPlan(("a",), 20, "train", 110, 60.0)) == "1 network x 20 epochs on 110 films, about 60 s"
