@@ -11,7 +11,7 @@ from ceph_core.config import Config, apply
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.averaging import AVERAGED_ANSWERS, AVERAGED_WEIGHTS, finalists
 from ceph_core.inference.member import make_member
-from ceph_core.inference.outputs import MemberOutputs, member_outputs
+from ceph_core.inference.outputs import MemberOutputs, film_outputs
 from ceph_core.inference.refine import Reviewer
 from ceph_core.inference.tta import parse
 from ceph_core.metrics import radial_errors_mm
@@ -79,10 +79,9 @@ def _outputs(films: TrainingData, config: Config, weights: dict[str, torch.Tenso
     num_landmarks = len(films.dataset.protocol)
     net = build(config.model, num_landmarks)
     net.load_state_dict(weights)
-    opened = films.open(config.data.image_size)
-    rows = opened.rows(films.validation_ids)
-    member = make_member(config, opened.canvas, net, num_landmarks)
-    return member_outputs(member, opened.images[rows], opened.affines[rows], tta=parse(views))
+    size = config.data.image_size
+    member = make_member(config, films.canvas(size), net, num_landmarks, close=films.close_canvas(size, config.data.zoom))
+    return film_outputs(member, films, films.validation_ids, tta=parse(views))
 
 
 def _mre(films: TrainingData, config: Config, points_px: NDArray[np.float64]) -> float:

@@ -32,7 +32,7 @@ from ceph_core.config import SourceConfig
 from ceph_core.config.keys import apply
 from ceph_core.data.films import TrainingData
 from ceph_core.inference.member import make_member
-from ceph_core.inference.outputs import member_outputs
+from ceph_core.inference.outputs import film_outputs
 from ceph_core.inference.tta import common_of
 from ceph_core.training.trainer import Training
 from search.sampler import Sampler
@@ -53,8 +53,9 @@ def residuals_mm(training: Training, data: TrainingData, film_ids: tuple[str, ..
     config = training.config
     opened = data.open(config.data.image_size)
     rows = opened.rows(film_ids)
-    member = make_member(config, opened.canvas, training.learner.ema.net, len(data.dataset.protocol))
-    outputs = member_outputs(member, opened.images[rows], opened.affines[rows], tta=common_of([config]))
+    close = data.close_canvas(config.data.image_size, config.data.zoom)
+    member = make_member(config, opened.canvas, training.learner.ema.net, len(data.dataset.protocol), close=close)
+    outputs = film_outputs(member, data, film_ids, tta=common_of([config]))
     return ((outputs.points_px - opened.landmarks_px[rows]) * opened.spacing_mm[rows][:, None]).astype(np.float16)
 
 

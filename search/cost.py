@@ -84,7 +84,7 @@ class EpochCost:
         """(5,) what epochs from_epoch + 1 ... to_epoch (default: the end) come to of each part of a cost."""
         train = config.train
         key = (
-            config.data.image_size,
+            config.data,
             config.schedule,
             config.curriculum,
             train.epochs,
@@ -106,8 +106,14 @@ class EpochCost:
         limits = [limit for limit in (config.train.micro_batch, micro_batch) if limit]
         at_once = min([stage_batch(config.train.batch_size, stage.batch), *limits])
         is_first = epoch == 1 or stage_at(config, epoch - 1) != stage
-        validated = is_validated(config, epoch, self.marks)
-        return (films * size**2 * mean_area(config, size), films / at_once, float(validated * size**2), float(is_first), 1.0)
+        passes = is_validated(config, epoch, self.marks) * (1 if config.data.zoom == 1 else 2)
+        return (
+            films * size**2 * mean_area(config, size),
+            films / at_once,
+            float(passes * size**2),
+            float(is_first),
+            1.0,
+        )
 
 
 def network_of(config: Config) -> Network:

@@ -105,7 +105,8 @@ def open_data(source: SourceConfig, space: Space) -> TrainingData:
         raise InputError(f"{dataset.root}: no validation films; trials could not be compared")
     if not data.test_ids:
         raise InputError(f"{dataset.root}: no test films; the ensemble could not be judged")
-    data.cache(sizes)
+    larger = [data.close_canvas(size, zoom) for size in sizes for zoom in space.zooms()]
+    data.cache({*sizes, *(max(canvas.height, canvas.width) for canvas in larger if canvas is not None)})
     return data
 
 

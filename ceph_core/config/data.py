@@ -60,6 +60,15 @@ class DataConfig(Frozen):
         description="long side of the input, px; the short side follows the data set's aspect",
     )
 
+    zoom: float = Field(
+        1.0,
+        ge=1,
+        le=4,
+        json_schema_extra={"unit": "times as large"},
+        description="second pass: the network reads the film again, so many times as large, in a window around the points of its first "
+        "pass; less where the training films' landmarks would not fit; 1: one pass",
+    )
+
     @field_validator("image_size")
     @classmethod
     def _on_the_grid(cls, size: int) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ceph_core.closeup import close_canvas, largest_zoom
 from ceph_core.config.data import SourceConfig
 from ceph_core.data import duplicates
 from ceph_core.data.cache import CachedFilms, open_cache, open_canvases
@@ -127,6 +128,19 @@ class TrainingData:
         """The locked films."""
         return self.splits.ids("test")
 
+    @cached_property
+    def _largest_zoom(self) -> float:
+        """See `closeup.largest_zoom`; of all films that are not locked, so that folds agree."""
+        unlocked = {*self.train_ids, *self.validation_ids}
+        records = [record for record in self.dataset.records if record.film_id in unlocked]
+        return largest_zoom([record.landmarks_px for record in records], [record.size for record in records])
+
+    def close_canvas(self, image_size: int, zoom: float) -> Canvas | None:
+        """The larger canvas of a second pass (`data.zoom`) beside a canvas of this size; None: one pass."""
+        if zoom == 1:
+            return None
+        return close_canvas(data_aspect([record.size for record in self.dataset.records]), image_size, min(zoom, self._largest_zoom))
+
     def canvas(self, image_size: int) -> Canvas:
         """The data set's one canvas at this size; its aspect comes from all its films, so that splits agree."""
         return _canvas(self.dataset, image_size)
@@ -161,8 +175,8 @@ def _cache(dataset: CephDataset, image_sizes: Collection[int], cache_dir: Path, 
 class OpenFilms:
     """The films at the sizes in use.  Another process opens its own: a memory map that is pickled travels with every pixel."""
 
-    def __init__(self, data: TrainingData) -> None:
-        self._data = data
+    def __init__(self, data: TrainingData, zoom: float = 1.0) -> None:
+        self._data, self._zoom = data, zoom
         self._opened: dict[int, Films] = {}
 
     def at(self, image_size: int) -> Films:
@@ -171,5 +185,10 @@ class OpenFilms:
             self._opened[image_size] = self._data.open(image_size)
         return self._opened[image_size]
 
-    def __reduce__(self) -> tuple[type["OpenFilms"], tuple[TrainingData]]:
-        return type(self), (self._data,)
+    def close_up(self, image_size: int) -> Films | None:
+        """All films on the larger canvas from which the second pass at this size reads its windows; None: there is one pass."""
+        close = self._data.close_canvas(image_size, self._zoom)
+        return None if close is None else self.at(max(close.height, close.width))
+
+    def __reduce__(self) -> tuple[type["OpenFilms"], tuple[TrainingData, float]]:
+        return type(self), (self._data, self._zoom)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ceph_core.closeup import drawn_origin
 from ceph_core.data.films import OpenFilms
 from ceph_core.transforms import Augment
 
@@ -48,8 +49,17 @@ class _Drawn(Dataset[_Item]):
         self._films, self._augment, self._seed = films, augment, seed
 
     def __getitem__(self, draw: _Draw) -> _Item:
-        films = self._films.at(draw.size)
-        return self._augment(films.images[draw.row], films.landmarks_input[draw.row], self._seed, draw.epoch, draw.row)
+        films, close = self._films.at(draw.size), self._films.close_up(draw.size)
+        image, points = films.images[draw.row], films.landmarks_input[draw.row]
+        if close is not None:
+            # A generator of its own: the augmentation's draws are those of a film that is shown whole.
+            random = np.random.default_rng((self._seed, draw.epoch, draw.row))
+            first = drawn_origin(close.landmarks_input[draw.row], films.canvas, close.canvas, random)
+            if first is not None:
+                (x, y), canvas = first, films.canvas
+                image = close.images[draw.row, y : y + canvas.height, x : x + canvas.width]
+                points = close.landmarks_input[draw.row] - first
+        return self._augment(image, points, self._seed, draw.epoch, draw.row)
 
 
 class Loader:

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ceph_core import models
+from ceph_core.closeup import cut, origins
 from ceph_core.config import Config
-from ceph_core.data.films import Films, TrainingData
+from ceph_core.data.films import TrainingData
 from ceph_core.data.fingerprint import dataset_fingerprint, digests
 from ceph_core.geometry import data_aspect
 from ceph_core.inference.manifest import make_manifest, write_manifest
 from ceph_core.inference.member import load_member, make_member, save_member
-from ceph_core.inference.outputs import member_outputs
+from ceph_core.inference.outputs import film_outputs
 from ceph_core.inference.tta import common_of
 from ceph_core.metrics import radial_errors_mm, summarize, tier
 from ceph_core.training.snapshots import Snapshot
@@ -60,8 +61,9 @@ def finalists(
     num_landmarks = len(data.dataset.protocol)
 
     def points(weights: Weights) -> NDArray[np.float64]:
-        member = make_member(config, films.canvas, _network(config, num_landmarks, weights), num_landmarks, device)
-        return member_outputs(member, films.images[validation], films.affines[validation], tta=common_of([config])).points_px
+        close = data.close_canvas(config.data.image_size, config.data.zoom)
+        member = make_member(config, films.canvas, _network(config, num_landmarks, weights), num_landmarks, device, close=close)
+        return film_outputs(member, data, data.validation_ids, tta=common_of([config])).points_px
 
     def finalist(name: str, networks: Sequence[Weights], epochs: Sequence[int], found: NDArray[np.float64]) -> Finalist:
         summary = summarize(radial_errors_mm(found, films.landmarks_px[validation], films.spacing_mm[validation]))
@@ -75,7 +77,7 @@ def finalists(
     if len(snapshots) < 2:
         return made
     networks, epochs = [snapshot.weights() for snapshot in snapshots], [snapshot.epoch for snapshot in snapshots]
-    mixed = averaged_weights(config, num_landmarks, networks, films, films.rows(data.train_ids), device)
+    mixed = averaged_weights(config, num_landmarks, networks, _pictures(config, data), device)
     made.append(finalist(AVERAGED_WEIGHTS, [mixed], epochs, points(mixed)))
     made.append(finalist(AVERAGED_ANSWERS, networks, epochs, np.mean([points(each) for each in networks], axis=0)))
     return made
@@ -87,13 +89,14 @@ def write_finalist(out: Path, config: Config, data: TrainingData, chosen: Finali
     Returns:
         The folder.
     """
-    canvas, num_landmarks = data.canvas(config.data.image_size), len(data.dataset.protocol)
+    canvas, close = data.canvas(config.data.image_size), data.close_canvas(config.data.image_size, config.data.zoom)
+    num_landmarks = len(data.dataset.protocol)
     if len(chosen.networks) == 1:
-        save_member(out / MEMBER_FOLDER, config, canvas, chosen.networks[0], num_landmarks, trial=out.name, epoch=max(chosen.epochs))
+        save_member(out / MEMBER_FOLDER, config, canvas, chosen.networks[0], num_landmarks, out.name, max(chosen.epochs), close)
         return out / MEMBER_FOLDER
     folder = out / ENSEMBLE_FOLDER
     for number, (weights, epoch) in enumerate(zip(chosen.networks, chosen.epochs, strict=True)):
-        save_member(folder / f"member_{number}", config, canvas, weights, num_landmarks, trial=out.name, epoch=epoch)
+        save_member(folder / f"member_{number}", config, canvas, weights, num_landmarks, out.name, epoch, close)
     members = [load_member(folder / f"member_{number}") for number in range(len(chosen.networks))]
     by_id, learned = data.dataset.by_id(), (*data.train_ids, *data.validation_ids)
     manifest = make_manifest(
@@ -104,6 +107,7 @@ def write_finalist(out: Path, config: Config, data: TrainingData, chosen: Finali
         data_aspect([record.size for record in data.dataset.records]),
         data_fingerprint=dataset_fingerprint(data.dataset, data.cache_dir),
         training_films=learned,
+        member_films=[data.train_ids] * len(members),
         training_digests=digests([by_id[film].image for film in learned], data.cache_dir),
         figures={"validation_mre_mm": chosen.mre_mm},
         tta=common_of([config]),
@@ -118,8 +122,8 @@ def networks_of(
     """Every network a run leaves to choose from, with its epoch: the last (no name), each snapshot, and the mean of all."""
     ways = {"": (last, epoch)}
     if len(snapshots) >= 2:
-        films, networks = data.open(config.data.image_size), [each.weights() for each in snapshots]
-        mixed = averaged_weights(config, len(data.dataset.protocol), networks, films, films.rows(data.train_ids), device)
+        networks = [each.weights() for each in snapshots]
+        mixed = averaged_weights(config, len(data.dataset.protocol), networks, _pictures(config, data), device)
         ways |= {f"epoch {each.epoch}": (weights, each.epoch) for each, weights in zip(snapshots, networks, strict=True)}
         ways[AVERAGED_WEIGHTS] = (mixed, snapshots[-1].epoch)
     return ways
@@ -131,12 +135,12 @@ def best(found: Sequence[Finalist]) -> Finalist:
 
 
 def averaged_weights(
-    config: Config, num_landmarks: int, networks: Sequence[Weights], films: Films, rows: NDArray[np.int64], device: torch.device
+    config: Config, num_landmarks: int, networks: Sequence[Weights], pictures: NDArray[np.uint8], device: torch.device
 ) -> Weights:
     """The mean of networks' weights, with batch-norm statistics of these training films.
 
     Args:
-        films: at the run's size; `rows` of them are the training films.
+        pictures: (N, H, W) of training films, as the networks were trained to read them.
     """
     first = networks[0]
     mean = {
@@ -147,12 +151,23 @@ def averaged_weights(
     }
     net = _network(config, num_landmarks, mean).to(device)
     if config.model.norm != "frozen":  # it was trained against the statistics it has
-        _compute_statistics(net, films.images, rows[:_ENOUGH_FILMS], device)
+        _compute_statistics(net, pictures, device)
     return net.state_dict()
 
 
+def _pictures(config: Config, data: TrainingData) -> NDArray[np.uint8]:
+    """(N, H, W) of training films at the run's size: whole, or the windows of a second pass."""
+    films, close = data.open(config.data.image_size), data.close_canvas(config.data.image_size, config.data.zoom)
+    rows = films.rows(data.train_ids)[:_ENOUGH_FILMS]
+    if close is None:
+        return np.asarray(films.images[rows])
+    larger = data.open(max(close.height, close.width))
+    first = origins(torch.from_numpy(larger.landmarks_input[rows]), films.canvas, close)
+    return np.asarray(cut(torch.from_numpy(larger.images[rows])[:, None], first, films.canvas)[:, 0].numpy())
+
+
 @torch.no_grad()
-def _compute_statistics(net: nn.Module, images: NDArray[np.uint8], rows: NDArray[np.int64], device: torch.device) -> None:
+def _compute_statistics(net: nn.Module, pictures: NDArray[np.uint8], device: torch.device) -> None:
     """Batch norms take the mean statistics of these films, eight at a time."""
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     before = [norm.momentum for norm in norms]
@@ -161,8 +176,8 @@ def _compute_statistics(net: nn.Module, images: NDArray[np.uint8], rows: NDArray
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches
         norm.train()
-    for start in range(0, len(rows) if norms else 0, _BATCH):
-        net(torch.from_numpy(images[rows[start : start + _BATCH]])[:, None].to(device).float())
+    for start in range(0, len(pictures) if norms else 0, _BATCH):
+        net(torch.from_numpy(pictures[start : start + _BATCH])[:, None].to(device).float())
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
     net.eval()

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ceph_core import __version__
+from ceph_core.closeup import cut, origins
 from ceph_core.geometry import Canvas
 from ceph_core.inference.ensemble import coordinate_mean, heatmap_mean, joined, to_original
 from ceph_core.inference.frames import Placement
@@ -53,13 +54,18 @@ class FilmModel(nn.Module):
     def forward(self, film: Tensor) -> tuple[Tensor, Tensor]:
         """(K, 2) float32 points in original px and (K,) float32 confidence of an (h, w) uint8 film."""
         placed: dict[Canvas, tuple[Tensor, Placement]] = {}
-        for member in self.members:
-            if member.canvas not in placed:
-                placed[member.canvas] = on_canvas(film, member.canvas)
-        placements = [placed[member.canvas][1] for member in self.members]
-        maps = [
-            member.codec.activate(net(placed[member.canvas][0][None, None])) for member, net in zip(self.members, self.nets, strict=True)
-        ]
+        for canvas in dict.fromkeys(canvas for member in self.members for canvas in member.canvases):
+            placed[canvas] = on_canvas(film, canvas)
+        maps, placements = [], []
+        for member, net in zip(self.members, self.nets, strict=True):
+            shown, at = placed[member.canvas][0][None, None], placed[member.canvas][1]
+            if member.close is not None:
+                first, _ = member.codec.decode(member.codec.activate(net(shown)))
+                larger, there = placed[member.close]
+                start = origins(to_original(first, at) * there.scale[:, None] + there.shift[:, None], member.canvas, member.close)
+                shown, at = cut(larger[None, None], start, member.canvas), Placement(there.scale, there.shift - start)
+            maps.append(member.codec.activate(net(shown)))
+            placements.append(at)
         decoded = [member.codec.decode(each) for member, each in zip(self.members, maps, strict=True)]
         confidences = torch.stack([each for _, each in decoded])
         if self.combine == "heatmap_mean":

@@ -14,7 +14,7 @@ from ceph_core.inference.device import device_for
 from ceph_core.inference.ensemble import as_points, joined, normalised
 from ceph_core.inference.manifest import MANIFEST_FILE, read_manifest
 from ceph_core.inference.member import load_member
-from ceph_core.inference.outputs import member_outputs
+from ceph_core.inference.outputs import film_outputs
 from ceph_core.inference.refine import write_shape
 from ceph_core.inference.tta import common_of
 from ceph_core.metrics import radial_errors_mm
@@ -45,16 +45,14 @@ def validation_answers(folder: Path, data: TrainingData) -> HeldOut | None:
     members = members or [(load_member(folder, device_for("auto")), 1.0)]
     tta = manifest.tta if manifest else common_of([member.config for member, _ in members])
     combine = manifest.combine if manifest and manifest.combine != "heatmap_mean" else "coordinate_mean"
-    outputs = []
-    for member, _ in members:
-        films = data.open(max(member.canvas.height, member.canvas.width))
-        rows = films.rows(data.validation_ids)
-        outputs.append(member_outputs(member, films.images[rows], films.affines[rows], tta=tta))
+    outputs = [film_outputs(member, data, data.validation_ids, tta=tta) for member, _ in members]
     points, confidence = joined(
         torch.from_numpy(np.stack([each.points_px for each in outputs])), torch.from_numpy(np.stack([each.confidence for each in outputs])),
         combine, normalised([weight for _, weight in members]),
     )  # fmt: skip
-    errors = radial_errors_mm(as_points(points), films.landmarks_px[rows], films.spacing_mm[rows])
+    records = [data.dataset.by_id()[film] for film in data.validation_ids]
+    reference, spacing = np.stack([record.landmarks_px for record in records]), np.array([record.spacing_mm for record in records])
+    errors = radial_errors_mm(as_points(points), reference, spacing)
     return HeldOut(errors, confidence.numpy())
 
 

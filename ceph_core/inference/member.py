@@ -32,13 +32,22 @@ class MemberCard(Frozen):
     config: Config = Field(description="the training's whole configuration")
     num_landmarks: int = Field(ge=1, description="maps the network answers with")
     canvas: tuple[int, int] = Field(description="(height, width) of the input, px")
+    close: tuple[int, int] | None = Field(
+        None, description="(height, width) of the larger canvas that the windows of a second pass are cut from, px; none: one pass"
+    )
     trial: str = Field("", description="trial the weights come from")
     epoch: int = Field(0, ge=0, description="epochs trained")
 
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A network ready to read films: in evaluation mode, on its device.  `net` is as trained, `fast` is what reads films."""
+    """A network ready to read films: in evaluation mode, on its device.
+
+    Attributes:
+        canvas: what it reads.
+        close: the larger canvas that the windows of its second pass are cut from; None: it reads a film once.
+        net: as trained; `fast` is what reads films.
+    """
 
     config: Config
     canvas: Canvas
@@ -48,6 +57,12 @@ class Member:
     device: torch.device
     trial: str = ""
     epoch: int = 0
+    close: Canvas | None = None
+
+    @property
+    def canvases(self) -> tuple[Canvas, ...]:
+        """All that a film must be shown on for it."""
+        return (self.canvas,) if self.close is None else (self.canvas, self.close)
 
     @cached_property
     def fast(self) -> nn.Module:
@@ -68,17 +83,30 @@ def make_member(
     device: torch.device | str = "cpu",
     trial: str = "",
     epoch: int = 0,
+    close: Canvas | None = None,
 ) -> Member:
     """A member of a network already in memory; moves it to the device and into evaluation mode."""
     ready = net.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
-    return Member(config, canvas, ready, codec_for(config, config.data.image_size), num_landmarks, torch.device(device), trial, epoch)
+    return Member(
+        config, canvas, ready, codec_for(config, config.data.image_size), num_landmarks, torch.device(device), trial, epoch, close
+    )
 
 
 def save_member(
-    folder: Path, config: Config, canvas: Canvas, state_dict: Mapping[str, Tensor], num_landmarks: int, trial: str = "", epoch: int = 0
+    folder: Path,
+    config: Config,
+    canvas: Canvas,
+    state_dict: Mapping[str, Tensor],
+    num_landmarks: int,
+    trial: str = "",
+    epoch: int = 0,
+    close: Canvas | None = None,
 ) -> None:
     """Write a member folder whole or not at all; an older one of this name is replaced."""
-    card = MemberCard(config=config, num_landmarks=num_landmarks, canvas=(canvas.height, canvas.width), trial=trial, epoch=epoch)
+    card = MemberCard(
+        config=config, num_landmarks=num_landmarks, canvas=(canvas.height, canvas.width),
+        close=None if close is None else (close.height, close.width), trial=trial, epoch=epoch,
+    )  # fmt: skip
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -139,7 +167,8 @@ def load_member(folder: Path, device: torch.device | str = "cpu") -> Member:
             f"{len(wrong)} of {len(own)} tensors are missing or of another shape{first}; take both files from one export"
         )
     net.load_state_dict(weights)
-    return make_member(card.config, Canvas(*card.canvas), net, card.num_landmarks, device, card.trial, card.epoch)
+    close = None if card.close is None else Canvas(*card.close)
+    return make_member(card.config, Canvas(*card.canvas), net, card.num_landmarks, device, card.trial, card.epoch, close)
 
 
 def is_member(folder: Path) -> bool:

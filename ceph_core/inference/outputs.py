@@ -1,7 +1,7 @@
 """What one member answers for many films: points, confidence and, where asked, heatmaps."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ceph_core.geometry import Affine
+from ceph_core.closeup import cut, origins
+from ceph_core.data.films import TrainingData
+from ceph_core.geometry import Affine, Canvas
 from ceph_core.inference.ensemble import as_points, to_original
-from ceph_core.inference.frames import placement
+from ceph_core.inference.frames import Placement, placement
 from ceph_core.inference.member import Member
 from ceph_core.inference.tta import Tta
 
@@ -47,6 +49,26 @@ def heatmaps_of(member: Member, canvases: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
+def second_look(member: Member, pictures: Mapping[Canvas, Tensor], placed: Mapping[Canvas, Placement]) -> tuple[Tensor, Placement]:
+    """What a member's answer is read from: films on its canvas, or where it reads twice their windows around its first points.
+
+    Args:
+        pictures: (N, 1, H, W) of every canvas of the member; placed: where the films lie on each.
+
+    Returns:
+        (N, 1, H, W) pictures on the member's canvas and where the films lie on them.
+    """
+    canvas, close = member.canvas, member.close
+    if close is None:
+        return pictures[canvas], placed[canvas]
+    first, _ = member.codec.decode(heatmaps_of(member, pictures[canvas]))
+    at = placed[close]
+    first_px = to_original(first, placed[canvas]).to(at.scale.device)
+    start = origins(first_px * at.scale[:, None] + at.shift[:, None], canvas, close)
+    return cut(pictures[close], start.to(pictures[close].device), canvas), Placement(at.scale, at.shift - start)
+
+
+@torch.inference_mode()
 def member_outputs(
     member: Member,
     images: NDArray[np.uint8],
@@ -54,31 +76,50 @@ def member_outputs(
     batch: int | None = None,
     heatmaps: bool = False,
     tta: Tta | None = None,
+    close: tuple[NDArray[np.uint8], Affine] | None = None,
 ) -> MemberOutputs:
-    """Run a member over films that are on its canvas already.
+    """Run a member over films that are on its canvases already.
 
     Args:
         images: (N, H, W) of the member's canvas (a memory map will do).
         affines: (N, 2, 3) original -> input px.
         batch: films on the device at once (default: `batch_for` it).
-        heatmaps: keep the maps of the film as it is as well: N * K * h * w * 2 bytes.
+        heatmaps: keep the maps of the film as it is as well: N * K * h * w * 2 bytes.  Those of a second pass are each film's own
+            window's, which no other member shares: none are kept.
         tta: views whose points and confidences are averaged; none by default.
+        close: images and affines of the canvas that a second pass reads from.
     """
     assert images.shape[1:] == (member.canvas.height, member.canvas.width)
+    assert (close is None) == (member.close is None), "a second pass reads from the larger canvas"
     points, confidences, kept = [], [], []
-    views = (tta or Tta()).views
+    views, keeps = (tta or Tta()).views, heatmaps and close is None
     for rows in _batches(len(images), batch or batch_for(member.device)):
-        pictures, placed = torch.from_numpy(np.array(images[rows]))[:, None], placement(affines[rows], member.device)
+        sources = {member.canvas: (images, affines)}
+        if close is not None and member.close is not None:
+            sources[member.close] = close
+        shown_on = {canvas: torch.from_numpy(np.array(films[rows]))[:, None] for canvas, (films, _) in sources.items()}
+        placed_on = {canvas: placement(affine[rows], member.device) for canvas, (_, affine) in sources.items()}
+        pictures, placed = second_look(member, shown_on, placed_on)
         shown = [heatmaps_of(member, view.show(pictures)) for view in views]
         found = [member.codec.decode(maps) for maps in shown]
         at = [view.placed(placed, member.canvas) for view in views]
         points.append(as_points(torch.stack([to_original(peaks, place) for (peaks, _), place in zip(found, at, strict=True)]).mean(0)))
         confidences.append(torch.stack([confidence for _, confidence in found]).mean(0).cpu().numpy())
-        if heatmaps:
+        if keeps:
             maps = shown[0]
             # float16 starts at 6e-8: probabilities spread over a map need their peak at 1 first.
             kept.append((maps / maps.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)).half().cpu())
-    return MemberOutputs(np.concatenate(points), np.concatenate(confidences), torch.cat(kept) if heatmaps else None)
+    return MemberOutputs(np.concatenate(points), np.concatenate(confidences), torch.cat(kept) if keeps else None)
+
+
+def film_outputs(
+    member: Member, data: TrainingData, film_ids: tuple[str, ...], heatmaps: bool = False, tta: Tta | None = None
+) -> MemberOutputs:
+    """`member_outputs` for films of a data set, opened on the member's canvases."""
+    opened = [data.open(max(canvas.height, canvas.width)) for canvas in member.canvases]
+    rows = opened[0].rows(film_ids)
+    parts = [(films.images[rows], films.affines[rows]) for films in opened]
+    return member_outputs(member, *parts[0], heatmaps=heatmaps, tta=tta, close=parts[1] if len(parts) > 1 else None)
 
 
 def _batches(count: int, batch: int) -> Iterator[slice]:

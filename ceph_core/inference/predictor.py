@@ -29,7 +29,7 @@ from ceph_core.inference.ensemble import (
 from ceph_core.inference.frames import Frame, Placement, placement
 from ceph_core.inference.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ceph_core.inference.member import Member, is_member, load_member
-from ceph_core.inference.outputs import batch_for, heatmaps_of
+from ceph_core.inference.outputs import batch_for, heatmaps_of, second_look
 from ceph_core.inference.tta import Tta, common_of
 from ceph_core.landmarks import PROTOCOLS, Protocol
 
@@ -93,7 +93,7 @@ class Predictor:
         self.device = torch.device(device)
         self.manifest = manifest
         self.frames = tuple(Frame(member.canvas, member.codec) for member in members)
-        self.canvases = tuple(dict.fromkeys(member.canvas for member in members))
+        self.canvases = tuple(dict.fromkeys(canvas for member in members for canvas in member.canvases))
 
     @classmethod
     def load(cls, path: Path | str, device: torch.device | str = "cpu", tta: Tta | None = None) -> "Predictor":
@@ -182,13 +182,8 @@ class Predictor:
             for canvas in self.canvases
         }
         placed = {canvas: placement(np.stack([fit_affine(film.size, canvas) for film in films]), self.device) for canvas in self.canvases}
-        seen = [
-            self._in_view(
-                {canvas: view.show(shown) for canvas, shown in pictures.items()},
-                {canvas: view.placed(at, canvas) for canvas, at in placed.items()},
-            )
-            for view in self.tta.views
-        ]
+        looks = [(member.canvas, *second_look(member, pictures, placed)) for member in self.members]
+        seen = [self._in_view([(view.show(shown), view.placed(at, canvas)) for canvas, shown, at in looks]) for view in self.tta.views]
         points, confidences = (torch.stack(each).mean(0) for each in zip(*seen, strict=True))
         if self.combine == "heatmap_mean":
             xy, confidence = points, coordinate_mean(confidences, self.weights)
@@ -196,14 +191,17 @@ class Predictor:
             xy, confidence = joined(points, confidences, self.combine, self.weights)
         return [Prediction(at, sure) for at, sure in zip(as_points(xy), confidence.float().cpu().numpy(), strict=True)]
 
-    def _in_view(self, pictures: Mapping[Canvas, Tensor], placed: Mapping[Canvas, Placement]) -> tuple[Tensor, Tensor]:
-        """What one view of films (N, 1, H, W), which lie on the canvases as told, is averaged by.
+    def _in_view(self, looks: Sequence[tuple[Tensor, Placement]]) -> tuple[Tensor, Tensor]:
+        """What one view of films is averaged by.
+
+        Args:
+            looks: of each member: the films (N, 1, H, W) as the view shows them on its canvas, and where they lie there.
 
         Returns:
             float64 points in original px, (M, N, K, 2) of each member, or (N, K, 2) where heatmaps are averaged; (M, N, K) confidences.
         """
-        placements = [placed[member.canvas] for member in self.members]
-        maps = [heatmaps_of(member, pictures[member.canvas]) for member in self.members]
+        placements = [at for _, at in looks]
+        maps = [heatmaps_of(member, shown) for member, (shown, _) in zip(self.members, looks, strict=True)]
         decoded = [member.codec.decode(each) for member, each in zip(self.members, maps, strict=True)]
         confidences = torch.stack([each for _, each in decoded])
         if self.combine == "heatmap_mean":

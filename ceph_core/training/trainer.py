@@ -96,7 +96,7 @@ class Training:
         self.learner = Learner(net, config.train, self.device, self.precision, self._compiled, sigmas, graphs)
         if resume is not None:
             self._load(resume, changed)
-        self._films = OpenFilms(data)
+        self._films = OpenFilms(data, config.data.zoom)
         self._feedback = feedback.look_at(config, self._feedback, self._films.at(self._plan_of_last().size))
         self._loader = Loader(
             self._films,
@@ -164,11 +164,11 @@ class Training:
         sigma = torch.tensor(todo.sigma_px, device=self.device)
         if self.learner.sigmas is not None:
             sigma = sigma * self.learner.sigmas.factors().detach()
-        films, codec = self._films.at(todo.size), self._codec(todo.size)
+        films, close, codec = self._films.at(todo.size), self._films.close_up(todo.size), self._codec(todo.size)
         batch = max(todo.micro_batch, 4)  # keeps no activations, so that more films fit than in training
         while True:
             try:
-                return answer(self.learner.ema.net, codec, films, film_ids, sigma, batch, self.precision)
+                return answer(self.learner.ema.net, codec, films, close, film_ids, sigma, batch, self.precision)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise

@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ceph_core.closeup import cut, moved, origins
 from ceph_core.codec import HeatmapCodec
 from ceph_core.data.films import Films
-from ceph_core.geometry import invert, transform
+from ceph_core.geometry import Affine, Canvas, invert, transform
 from ceph_core.losses import per_landmark
 from ceph_core.training.device import autocast
 
@@ -35,36 +36,61 @@ class Answers:
 
 @torch.inference_mode()
 def answer(
-    net: nn.Module, codec: HeatmapCodec, films: Films, film_ids: tuple[str, ...], sigma_px: torch.Tensor, batch: int, precision: str
+    net: nn.Module,
+    codec: HeatmapCodec,
+    films: Films,
+    close: Films | None,
+    film_ids: tuple[str, ...],
+    sigma_px: torch.Tensor,
+    batch: int,
+    precision: str,
 ) -> Answers:
-    """Run an evaluating network over films.
+    """Run an evaluating network over films; with a second pass everything said is of that.
 
     Args:
+        close: the same films on the larger canvas of a second pass; None: one pass.
         sigma_px: (K,) of the target the loss is computed against, input px.
         batch: films at once.
     """
     device = next(net.parameters()).device
+
+    def read(pictures: NDArray[np.uint8]) -> torch.Tensor:
+        images = torch.from_numpy(pictures)[:, None].to(device).float().contiguous(memory_format=torch.channels_last)
+        with autocast(device, precision):
+            raw: torch.Tensor = net(images)
+        return raw
+
     rows = films.rows(film_ids)
     points, confidences, widths, losses, counts = [], [], [], [], []
     for start in range(0, len(rows), batch):
         chunk = rows[start : start + batch]
-        images = torch.from_numpy(films.images[chunk])[:, None].to(device).float().contiguous(memory_format=torch.channels_last)
-        with autocast(device, precision):
-            raw = net(images)
+        pictures, affines = films.images[chunk], films.affines[chunk]
+        raw = read(pictures)
+        if close is not None:
+            first_px = transform(invert(affines), codec.decode(codec.activate(raw))[0].double().cpu().numpy())
+            pictures, affines = _windows(close, chunk, first_px, films.canvas)
+            raw = read(pictures)
         heatmaps = codec.activate(raw)
         found, confidence = codec.decode(heatmaps)
-        target = codec.encode(torch.from_numpy(films.landmarks_input[chunk]).to(device), sigma_px, (images.shape[-2], images.shape[-1]))
+        reference = torch.from_numpy(transform(affines, films.landmarks_px[chunk])).to(device)
+        target = codec.encode(reference, sigma_px, (pictures.shape[-2], pictures.shape[-1]))
         losses.append(per_landmark(codec.loss, raw, target).sum(1))
         counts.append(target.visible.sum(1))
-        points.append(found)
+        points.append(transform(invert(affines), found.double().cpu().numpy()))
         confidences.append(confidence)
         widths.append((codec.peak_width_px(heatmaps) / sigma_px)[target.visible])
     loss, count = torch.cat(losses).double(), torch.cat(counts)
-    in_input = torch.cat(points).double().cpu().numpy()
     return Answers(
-        points_px=transform(invert(films.affines[rows]), in_input),
+        points_px=np.concatenate(points),
         confidence=torch.cat(confidences).double().cpu().numpy(),
         loss=float(loss.sum() / count.sum().clamp_min(1)),
         film_loss=(loss / count).cpu().numpy(),
         peak_width_rel=float(torch.cat(widths).nanmedian()),
     )
+
+
+def _windows(close: Films, rows: NDArray[np.int64], points_px: NDArray[np.float64], canvas: Canvas) -> tuple[NDArray[np.uint8], Affine]:
+    """Windows (n, H, W) of films around points (n, K, 2) in original px, and their affines (n, 2, 3) original -> window px."""
+    first = origins(torch.from_numpy(transform(close.affines[rows], points_px)), canvas, close.canvas)
+    pictures = cut(torch.from_numpy(close.images[rows])[:, None], first, canvas)[:, 0].numpy()
+    return pictures, moved(close.affines[rows], first.numpy())

@@ -159,6 +159,7 @@ def _saved(folder: Path, trial: str, config: Config, data: TrainingData, fold: i
     made = []
     for variant, (weights, trained) in networks_of(config, data, saved["ema"], epoch, snapshots, device_for("auto")).items():
         target = folder / (f"{MEMBER_FOLDER}-{variant.replace(' ', '-')}" if variant else MEMBER_FOLDER)
-        save_member(target, config, data.canvas(config.data.image_size), weights, len(data.dataset.protocol), trial=trial, epoch=trained)
+        canvas, close = data.canvas(config.data.image_size), data.close_canvas(config.data.image_size, config.data.zoom)
+        save_member(target, config, canvas, weights, len(data.dataset.protocol), trial=trial, epoch=trained, close=close)
         made.append(Network(trial, config, target, trained, fold, variant))
     return made

@@ -13,7 +13,7 @@ from ceph_core.data.films import TrainingData
 from ceph_core.data.records import CephRecord
 from ceph_core.inference.device import device_for
 from ceph_core.inference.member import load_member
-from ceph_core.inference.outputs import MemberOutputs, member_outputs
+from ceph_core.inference.outputs import MemberOutputs, film_outputs
 from ceph_core.inference.selection import Candidate
 from ceph_core.inference.tta import Tta, common_of
 from ceph_core.metrics import radial_errors_mm
@@ -28,9 +28,7 @@ CallAll = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], list[Any]]
 def answers(folder: Path, data: TrainingData, film_ids: tuple[str, ...], heatmaps: bool, tta: Tta) -> MemberOutputs:
     """A member's answers for films of the data set; runs on a worker."""
     member = load_member(folder, device_for("auto"))
-    films = data.open(max(member.canvas.height, member.canvas.width))
-    rows = films.rows(film_ids)
-    return member_outputs(member, films.images[rows], films.affines[rows], heatmaps=heatmaps, tta=tta)
+    return film_outputs(member, data, film_ids, heatmaps=heatmaps, tta=tta)
 
 
 @dataclass(frozen=True, eq=False)

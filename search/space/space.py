@@ -115,6 +115,10 @@ class Space(Spec):
             for side in (nominal, *(stage_size(nominal, scale) for scales in reach(self, "schedule.scales", name) for scale in scales))
         }
 
+    def zooms(self) -> set[float]:
+        """Every `data.zoom` that a trial may have."""
+        return {zoom for name in schedules(self) for zoom in reach(self, "data.zoom", name)}
+
     def check_against(self, num_train_films: int) -> None:
         """Refuse batches larger than the training set.
 
