@@ -229,7 +229,7 @@ def recorded_films(seed: int) -> Recorded:
     An epoch takes the third from below of the times that its configuration's seeds took, the shorter of two: the machine had other
     work meanwhile, and stood still for half an hour twice.
     """
-    space = load(ROOT / "spaces" / "sigma_aug.yaml", "cpu")
+    space = load(ROOT / "benchmarks" / "curves" / "space.yaml", "cpu")
     table = pd.read_parquet(ROOT / "benchmarks" / "curves" / "isbi2015.parquet")
     table["seconds"] = table.groupby(["config", "epoch"])["seconds"].transform(lambda each: each.quantile(1 / 3, interpolation="lower"))
     points, curves = [], []

@@ -2,7 +2,7 @@
 
 CEPH_DATA_ROOT=DIR python benchmarks/record_curves.py --spacing-mm 0.3       (resumable; a minute a training and core)
 
-DIR holds isbi2015/.  Configurations are spread evenly over spaces/sigma_aug.yaml under its cpu profile, the baseline first; each is trained
+DIR holds isbi2015/.  Configurations are spread evenly over benchmarks/curves/space.yaml (cpu profile), the baseline first; each is trained
 by each seed (the baseline by more, see pipelines.py) on the training films and validated after every epoch, as a search would.  What is
 kept: benchmarks/curves/isbi2015.parquet, a row a training and epoch; isbi2015_errors.npz, what each network's points are off by, in mm,
 on validation and test films (no film, no landmark).  Doubles of test films are out of training.
@@ -39,7 +39,7 @@ from search.sampler import Sampler
 from search.space import Space, load
 
 KEPT = ROOT / "benchmarks" / "curves"
-SPACE = ROOT / "spaces" / "sigma_aug.yaml"
+SPACE = KEPT / "space.yaml"
 
 
 def configurations(space: Space, number: int) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from ceph_core.training.timing import film_seconds, full_epochs
 from search.candidates import size_limit, trainings
 from search.cost import FINISH_S
 from search.live import LiveView
+from search.promotion.final import FinalPlan, best_plan, fold_of, lengths
 from search.space import Space
 
 
@@ -45,6 +46,8 @@ def show(space: Space, data: TrainingData, view: LiveView, places: Callable[[], 
     )
     if places is not None and trial_s is not None:
         view.say(whole(space, trial_s, places(), len(anew)))
+        if (plan := final_plan(space, trial_s, places(), len(anew), data)) is not None:
+            view.say(f"final: {plan}, if their epochs take as long as those of start_from[0]")
 
 
 def whole(space: Space, trial_s: float, places: int, anew: int) -> str:
@@ -69,6 +72,27 @@ def whole(space: Space, trial_s: float, places: int, anew: int) -> str:
         f"the whole: {space.budget.trials} trials as long as start_from[0], {at_once}, take {duration(searched)} if none is stopped, "
         f"their promotion {duration(promoted)}"
     )
+
+
+def final_plan(space: Space, trial_s: float, places: int, anew: int, data: TrainingData) -> FinalPlan | None:
+    """The final networks, if all take as long as the baseline; None if there are none.  Arguments as of `whole`."""
+    promotion, epochs = space.promotion, space.configure(space.baseline, 0).train.epochs
+    if not promotion.final.is_on:
+        return None
+    confirmed_s = math.ceil((promotion.candidates + 1) * anew / places) * trial_s
+    before_s = math.ceil(space.budget.trials / places) * trial_s + confirmed_s
+    hours = space.budget.hours
+    num_films = len(data.for_fold(fold_of(promotion.final.films)).train_ids)
+    kept_s = before_s if hours is None else promotion.share * hours * 3600 - FINISH_S
+    left_s = kept_s if hours is None else kept_s - min(confirmed_s, (1 - promotion.final.share) * kept_s)
+
+    def seconds(_: str, length: int) -> float:
+        return trial_s / epochs * length * num_films / len(data.train_ids)
+
+    return best_plan(
+        promotion, lambda number: ("start_from[0]",) * number, seconds, left_s, places, num_films,
+        lengths(epochs, num_films, is_unlimited=hours is None),
+    )  # fmt: skip
 
 
 def _table(space: Space, data: TrainingData) -> tuple[Table, float | None]:

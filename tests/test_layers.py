@@ -13,6 +13,7 @@ ROWS = (
         "ceph_core.geometry",
         "ceph_core.decoding",
         "ceph_core.codec",
+        "ceph_core.closeup",
         "ceph_core.metrics",
         "ceph_core.measurements",
         "ceph_core.losses",

@@ -20,9 +20,13 @@ AT_STRENGTH_1 = {
         "rotation_deg": 5.0, "shift": 0.03, "scale": 0.125, "anisotropic_p": 0.25, "elastic": 0.015, "brightness": 0.0, "contrast": 0.0,
         "gain": 0.5, "gamma": 1.2, "blur_p": 0.2, "bands_p": 0.8, "invert_p": 0.15, "cutout_p": 0.5,
     },
+    "measured": {
+        "rotation_deg": 10.0, "shift": 0.10, "scale": 0.10, "anisotropic_p": ALWAYS, "elastic": 0.04 / 3, "brightness": 0.2,
+        "contrast": 0.2, "gain": 0.0, "gamma": 0.4, "blur_p": 0.0, "bands_p": 0.0, "invert_p": 0.0, "cutout_p": 0.2,
+    },
 }  # fmt: skip
-"""Every range at strength 1, by recipe: the guide's, and the optima of a challenge winner's sweep (who named neither elastic nor how often
-to cut out: a mild value and every other film stand there)."""
+"""Every range at strength 1, by recipe: the guide's; the optima of a challenge winner's sweep (who named neither elastic nor how often
+to cut out: a mild value and every other film stand there); and what the cpu profile was measured with at strength 1.5 (docs/recipe.md)."""
 
 
 class AugmentConfig(Frozen):
@@ -35,10 +39,11 @@ class AugmentConfig(Frozen):
         json_schema_extra={"unit": "times the recipe's values"},
         description="one dial over every range below that is not set; 0 turns augmentation off",
     )
-    recipe: Literal["guide", "challenge"] = Field(
+    recipe: Literal["guide", "challenge", "measured"] = Field(
         "guide",
         description="the ranges at strength 1; guide: rotation 10 deg, shift 10 %, scale 0.9-1.1, brightness and contrast 0.2; challenge: "
-        "smaller moves, elastic, strong gain and gamma, blur, bands, inversion, cut-out",
+        "smaller moves, elastic, strong gain and gamma, blur, bands, inversion, cut-out; measured: the guide's with elastic, gamma and "
+        "cut-out",
     )
     rotation_deg: float | None = Field(
         None, ge=0, le=45, json_schema_extra={"unit": "degrees"}, description="rotation +-deg (unset: guide 10, challenge 5 x strength)"
@@ -69,7 +74,8 @@ class AugmentConfig(Frozen):
         ge=0,
         le=0.04,
         json_schema_extra={"unit": "share of the long side"},
-        description="smooth deformation: control points move by +-this share of the long side (unset: guide 0, challenge 0.015 x strength)",
+        description="smooth deformation: control points move by +-this share of the long side (unset: guide 0, challenge 0.015, "
+        "measured 0.013 x strength)",
     )
     brightness: float | None = Field(
         None,
@@ -97,7 +103,8 @@ class AugmentConfig(Frozen):
         ge=0,
         le=4,
         json_schema_extra={"unit": "exponent, less 1"},
-        description="gamma between 1 / (1 + this) and 1 + this, evenly in its logarithm (unset: guide 0, challenge 1.2 x strength)",
+        description="gamma between 1 / (1 + this) and 1 + this, evenly in its logarithm (unset: guide 0, challenge 1.2, measured 0.4 x "
+        "strength)",
     )
     blur_p: float | None = Field(
         None,
@@ -125,7 +132,7 @@ class AugmentConfig(Frozen):
         ge=0,
         le=1,
         json_schema_extra={"unit": "probability"},
-        description="probability of one black rectangle of 7-30 % of each side (unset: guide 0, challenge 0.5 x strength)",
+        description="probability of one black rectangle of 7-30 % of each side (unset: guide 0, challenge 0.5, measured 0.2 x strength)",
     )
     flip_p: float = Field(
         0.0,

@@ -16,6 +16,7 @@ _CHANGES: dict[Profile, dict[str, Any]] = {
         "model.name": "hrnet_w18_small",
         "model.head_stride": 2,
         "data.image_size": 256,
+        "data.zoom": 1.5,
         "heatmap.loss": "cross_entropy",
         "heatmap.decoder": "soft_argmax",
         "heatmap.decoder_window": 2.0,

@@ -91,19 +91,22 @@ def plan_for(policy: Policy, weights: Mapping[str, float], first: str, data: Tra
     pace, final = policy.pace, policy.space.promotion.final
     configs = {candidate: policy.trials[candidate].config for candidate in dict.fromkeys((first, *weights))}
     num_films = len(data.for_fold(fold_of(final.films)).train_ids)
-    shortest = max(config.train.epochs for config in configs.values())
-    longest = max(shortest, math.ceil(_LENGTH_EFFECT[-1][0] / num_films))
     left_s = pace.timetable.jobs_end_s() - pace.elapsed_s()
-    if math.isinf(left_s):
-        left_s, longest = pace.elapsed_s(), min(longest, _UNLIMITED_LENGTHS * shortest)
+    is_unlimited = math.isinf(left_s)
+    allowed = lengths(max(config.train.epochs for config in configs.values()), num_films, is_unlimited)
 
     def seconds(candidate: str, epochs: int) -> float:
         measured = pace.cost.seconds(longer(configs[candidate], epochs))
         return math.inf if measured is None else _SAFETY * measured * num_films / len(data.train_ids)
 
-    return best_plan(
-        policy.space.promotion, partial(allocated, weights, first), seconds, left_s, pace.workers, num_films, range(shortest, longest + 1)
-    )
+    left_s = pace.elapsed_s() if is_unlimited else left_s
+    return best_plan(policy.space.promotion, partial(allocated, weights, first), seconds, left_s, pace.workers, num_films, allowed)
+
+
+def lengths(trial_epochs: int, num_films: int, is_unlimited: bool) -> range:
+    """Epochs that a final training may have: a trial's at least, and no more than recorded trainings show to help."""
+    longest = max(trial_epochs, math.ceil(_LENGTH_EFFECT[-1][0] / num_films))
+    return range(trial_epochs, (min(longest, _UNLIMITED_LENGTHS * trial_epochs) if is_unlimited else longest) + 1)
 
 
 def best_plan(
@@ -113,7 +116,7 @@ def best_plan(
     left_s: float,
     workers: int,
     num_films: int,
-    lengths: range,
+    allowed: range,
 ) -> FinalPlan | None:
     """The plan with the lowest error to be expected (`relative_error`) of those that end in time.
 
@@ -122,12 +125,12 @@ def best_plan(
         allocate: the candidates of so many networks.
         seconds: that a candidate's training of so many epochs takes.
         workers: trainings that run at a time.
-        lengths: epochs that may be planned.
+        allowed: epochs that may be planned.
     """
     final = promotion.final
     given = final.networks != "auto"
     numbers = range(int(final.networks) if final.networks != "auto" else promotion.most_networks, 0, -1)
-    lengths = lengths if final.epochs == "auto" else range(final.epochs, final.epochs + 1)
+    allowed = allowed if final.epochs == "auto" else range(final.epochs, final.epochs + 1)
     plans: list[FinalPlan] = []
     for number in numbers:
         candidates = allocate(number)
@@ -135,9 +138,9 @@ def best_plan(
         def takes_s(epochs: int, candidates: tuple[str, ...] = candidates) -> float:
             return in_turn_s([seconds(candidate, epochs) for candidate in candidates], workers)
 
-        fitting = bisect_right(lengths, left_s, key=takes_s)
+        fitting = bisect_right(allowed, left_s, key=takes_s)
         if fitting:
-            epochs = lengths[fitting - 1]
+            epochs = allowed[fitting - 1]
             plans.append(FinalPlan(candidates, epochs, final.films, num_films, takes_s(epochs)))
             if given:
                 break

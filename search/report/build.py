@@ -134,6 +134,6 @@ def _shown(promotion: Mapping[str, Any] | None) -> dict[str, str]:
     facts = {
         key.replace("_", " "): value
         for key, value in promotion.items()
-        if key not in {"event", "time", "confirmed", "expected_mm", "verdict", "paired_mm"}
+        if key not in {"event", "time", "confirmed", "expected_mm", "verdict", "paired_mm", "final", "held_out_by"}
     }
     return {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in facts.items()}

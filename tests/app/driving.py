@@ -18,6 +18,7 @@ from tests.search.made_up import SPACE
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 240.0
+MADE_UP = "tests.search.made_up:build"
 
 
 def write_space(folder: Path, **changes: object) -> Path:
@@ -33,11 +34,12 @@ def write_space(folder: Path, **changes: object) -> Path:
 class Driver:
     """A driver and all it started: its own session, so that a signal reaches what a terminal's would, and nothing else."""
 
-    def __init__(self, *command: object, log: Path, epoch_s: float = 0.0, fail: str = "") -> None:
+    def __init__(self, *command: object, log: Path, epoch_s: float = 0.0, fail: str = "", training: str = MADE_UP) -> None:
         env = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "CEPH_SEARCH_TRAINING": "tests.search.made_up:build",
+            "CEPH_SEARCH_TRAINING": training,
+            "OMP_NUM_THREADS": "1",
             "MADE_UP_EPOCH_S": str(epoch_s),
             "MADE_UP_FAIL": fail,
         }
@@ -71,9 +73,9 @@ class Driver:
 
 
 @contextmanager
-def driver(*command: object, log: Path, epoch_s: float = 0.0, fail: str = "") -> Iterator[Driver]:
-    """A driver that leaves no process behind, Ray's included."""
-    made = Driver(*command, log=log, epoch_s=epoch_s, fail=fail)
+def driver(*command: object, log: Path, epoch_s: float = 0.0, fail: str = "", training: str = MADE_UP) -> Iterator[Driver]:
+    """A driver that leaves no process behind, Ray's included; without a name in `training` it trains real networks."""
+    made = Driver(*command, log=log, epoch_s=epoch_s, fail=fail, training=training)
     try:
         yield made
     finally:

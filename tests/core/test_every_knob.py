@@ -149,6 +149,7 @@ sigma_of = planned(lambda each: each.sigma_px, **ERRORS)
 
 ROWS: dict[str, Row] = {
     "data.image_size": Row(96, sizes_shown),
+    "data.zoom": Row(1.5, lambda config, data: data.close_canvas(config.data.image_size, config.data.zoom)),
     "model.name": Row("hrnet_w18", training(kinds)),
     "model.head_stride": Row(2, training(lambda made: tuple(made.learner.net.eval()(torch.zeros(1, 1, 64, 64)).shape))),
     "model.pretrained": Row("PATH", training(weights)),

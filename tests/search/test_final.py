@@ -2,6 +2,8 @@
 
 import pytest
 
+from ceph_core.config import Config, apply
+from search.candidates import longer
 from search.promotion.final import FinalPlan, allocated, best_plan, planned, relative_error
 from search.records import Ledger
 from search.space.schema import PromotionSettings
@@ -61,6 +63,17 @@ def test_networks_follow_the_weights_and_the_best_single_is_trained_first():
     for number in range(1, 20):
         names = allocated({"a": 0.5, "b": 0.3, "c": 0.2}, "a", number)
         assert len(names) == number and names.count("a") >= names.count("b") >= names.count("c")
+
+
+def test_a_longer_training_is_augmented_more():
+    config = apply(Config(), {"train.epochs": 20, "augment.strength": 0.6})
+    strengths = [longer(config, epochs).augment.strength for epochs in (20, 50, 100, 400)]
+    assert strengths[0] == 0.6 and strengths == sorted(strengths), "no longer, no stronger"
+    assert strengths[2] == pytest.approx(1.5, abs=0.05), "what is best at 20 epochs becomes what is best at 100"
+    assert strengths[3] <= 2.0
+    strong = apply(config, {"augment.strength": 3.0})
+    assert longer(strong, 100).augment.strength == 3.0, "never weaker than it was searched"
+    assert longer(config, 100).train.epochs == 100
 
 
 def test_a_plan_is_kept_until_the_run_is_extended(tmp_path):

@@ -100,11 +100,14 @@ def test_every_searched_knob_reaches_the_configuration(path: Path, profile: Any,
 def test_sigma_aug_is_the_space_that_was_promised() -> None:
     full, small = (load(SIGMA_AUG, profile) for profile in PROFILES)
     assert full.baseline == {
-        "heatmap.sigma_rel": 0.007, "augment.strength": 1.0, "train.batch_size": 6, "data.image_size": 512, "schedule": "w48-flat",
+        "heatmap.sigma_rel": 0.007, "augment.strength": 1.0, "augment.recipe": "guide", "train.batch_size": 6, "data.image_size": 512,
+        "schedule": "w48-flat",
     }  # fmt: skip
     assert full.grid_sizes() == {288, 384, 480, 512, 640}
-    assert small.grid_sizes() == {128, 160, 192, 224, 256}
+    assert small.grid_sizes() == {128, 160, 192, 224, 256, 288, 320}
     assert [knob.key for knob in full.knobs] == [knob.key for knob in small.knobs]
+    assert all(len(space.start_from) > 1 and not space.warnings for space in (full, small)), "good points beside the baseline"
+    assert all(small.baseline[key] == full.baseline[key] for key in ("heatmap.sigma_rel", "augment.strength", "augment.recipe"))
     config = small.configure(small.baseline, seed=0)
     assert config.heatmap.sigma_rel * config.data.image_size / config.model.head_stride >= 0.8
 
