@@ -35,7 +35,7 @@ SPACE = {
     "start_from": [{"heatmap.sigma_rel": 0.015, "train.batch_size": 4}],
     "scheduler": {"rungs": [0.4], "reduction_factor": 2},
     "budget": {"trials": 3},
-    "promotion": {"candidates": 1, "seeds": 0},
+    "promotion": {"candidates": 1, "seeds": 0, "final": {"networks": 0}},
     "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0},
 }
 

@@ -25,7 +25,7 @@ SPACE = {
     "start_from": [{"heatmap.sigma_rel": 0.012, "train.batch_size": 4}],
     "scheduler": {"rungs": [0.5], "reduction_factor": 2},
     "budget": {"trials": 6},
-    "promotion": {"candidates": 2, "seeds": 1},
+    "promotion": {"candidates": 2, "seeds": 1, "final": {"networks": 2, "epochs": 5}},
     "resources": {"cpus_per_trial": 1, "gpus_per_trial": 0},
 }
 
