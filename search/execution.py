@@ -27,7 +27,7 @@ from search.space import Space
 from search.tune import cluster as ray_cluster
 from search.tune.exporter import Exporter
 from search.tune.trial import Order, Shared
-from search.verdict import verdict
+from search.verdict import all_the_time, verdict
 
 BUILD_VARIABLE = "CEPH_SEARCH_TRAINING"
 """`module:function` in the place of the real training: tests of the search run made-up curves through the real driver."""
@@ -93,7 +93,13 @@ class Execution:
         self._books.write_tables()
         page = pages.write(self.run.path)
         title = f"locked test, {self.data.dataset.name}: {len(self.data.test_ids)} films"
-        view.console.print(table(title, outcome.scores, view.console.width))
+        scores = table(title, outcome.scores, view.console.width)
+        if outcome.recipe is not None:
+            at = [column.header for column in scores.columns].index("MRE [95 %]")
+            row = [all_the_time(vars(outcome.recipe)), *[""] * (len(scores.columns) - 1)]
+            row[at] = f"{outcome.recipe.predicted_mm:.2f} (predicted)"
+            scores.add_row(*row)
+        view.console.print(scores)
         view.say(verdict(outcome.paired))
         view.say(f"ensemble: {self.run.ensemble_dir}\nreport:   {page}\ntook {self.elapsed_s() / 60:.1f} min")
         return page
@@ -143,6 +149,7 @@ class Execution:
             members=[entry.name for entry in outcome.picked],
             weights=list(outcome.selection.weights),
             held_out_by=outcome.held_out_by,
+            recipe=None if outcome.recipe is None else vars(outcome.recipe),
             final=None if outcome.final is None else {**vars(outcome.final), "networks": [entry.name for entry in outcome.exported]},
             best_single=outcome.single.name,
             combination=outcome.selection.combine,

@@ -1,6 +1,7 @@
 """Whether a search was worth it: ensemble and best single network against the baseline on the locked test, and that in words.  Pure."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,12 @@ def verdict(paired: Mapping[str, Paired]) -> str:
     if single.high_mm >= 0:
         return f"{first} No single network does ({_figures(single)}): what helped is averaging networks."
     return first
+
+
+def all_the_time(recipe: Mapping[str, Any]) -> str:
+    """What the row of the recipe with all the time is called, from what the ledger keeps of it."""
+    networks = f"{recipe['networks']} network{'s' if recipe['networks'] > 1 else ''}"
+    return f"the recipe with all the time: {networks} x {recipe['epochs']} epochs of {recipe['trial']}'s setting, not run"
 
 
 def _figures(paired: Paired) -> str:

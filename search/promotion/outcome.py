@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ceph_core.inference.evaluate import Scores
 from ceph_core.inference.selection import Selection
 from ceph_core.metrics import Paired
+from search.promotion.all_the_time import AllTheTime
 from search.promotion.final import FinalPlan
 from search.promotion.networks import Entry, Network
 
@@ -52,6 +53,7 @@ class Outcome:
         predictions: by (model, role); those of the ensemble on validation films are the confirmed networks' that it was chosen by.
         held_out_by: whose answers on unseen films the expected error, radii and review flags come from, in a sentence.
         final: how the exported networks were planned; None: they are the confirmed ones.
+        recipe: what the measured recipe would have come to in the same time; None: nothing can be said.
     """
 
     selection: Selection
@@ -68,3 +70,4 @@ class Outcome:
     predictions: Mapping[tuple[str, str], Answers]
     held_out_by: str
     final: FinalPlan | None = None
+    recipe: AllTheTime | None = None

@@ -13,6 +13,7 @@ from ceph_core.inference.selection import Selection, combined_points, greedy_sel
 from ceph_core.metrics import radial_errors_mm
 from search.candidates import size_limit
 from search.policy import Policy
+from search.promotion.all_the_time import recipe_with_all_the_time
 from search.promotion.chosen import Chosen
 from search.promotion.export import export
 from search.promotion.final import FinalPlan, final_jobs, plan_for, planned
@@ -60,10 +61,11 @@ def promote(run: RunFolder, policy: Policy, data: TrainingData, ledger: Journal,
         (entry.name, "validation"): (pool.films, outputs.points_px, outputs.confidence)
         for entry, outputs in zip(pool.entries, pool.outputs, strict=True)
     }
+    recipe = recipe_with_all_the_time(policy, exported.entries, data, test.scores[0].summary.mre_mm)
     return Outcome(
         selection, chosen.entries, single, pool.films, tuple(_confirmed(policy, pool)), exported.entries, exported.networks,
         exported.weights, test.scores, test.paired, difference, {**test.predictions, **judged}, held_out_by,
-        plan if final else None,
+        plan if final else None, recipe,
     )  # fmt: skip
 
 

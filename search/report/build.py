@@ -29,7 +29,7 @@ from search.report.health import trial_health
 from search.report.importance import Measure, knob_importances, parallel
 from search.report.measured import measured
 from search.study import importances as ped_anova
-from search.verdict import verdict
+from search.verdict import all_the_time, verdict
 
 
 def build(run_dir: Path | str, measure: Measure = ped_anova, read_film: ReadFilm = read_grey) -> Path:
@@ -96,6 +96,7 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
         verdict="" if final is None else verdict(final.paired),
         confirmation=confirmation(run, {name: row.summary.mre_mm for name, row in comparison.rows.items()} if comparison else {}),
         promotion=_shown(run.promotion),
+        recipe=_recipe(run.promotion),
         command=tables.command(run),
         plan_text=yaml.safe_dump(run.plan, sort_keys=False, allow_unicode=True),
         names={"ensemble": ENSEMBLE, "best_single": BEST_SINGLE, "baseline": BASELINE, "mean_shape": MEAN_SHAPE},
@@ -127,6 +128,12 @@ def _embed(figure: figures.Figure) -> Markup:
     return Markup(json.dumps(figure, cls=PlotlyJSONEncoder).replace("<", "\\u003c"))
 
 
+def _recipe(promotion: Mapping[str, Any] | None) -> tuple[str, float] | None:
+    """The row of the recipe with all the time: what it is called, and the MRE that is predicted of it, mm."""
+    recipe = None if promotion is None else promotion.get("recipe")
+    return None if recipe is None else (all_the_time(recipe), recipe["predicted_mm"])
+
+
 def _shown(promotion: Mapping[str, Any] | None) -> dict[str, str]:
     """The promotion's facts as text, by name."""
     if promotion is None:
@@ -134,6 +141,6 @@ def _shown(promotion: Mapping[str, Any] | None) -> dict[str, str]:
     facts = {
         key.replace("_", " "): value
         for key, value in promotion.items()
-        if key not in {"event", "time", "confirmed", "expected_mm", "verdict", "paired_mm", "final", "held_out_by"}
+        if key not in {"event", "time", "confirmed", "expected_mm", "verdict", "paired_mm", "final", "held_out_by", "recipe"}
     }
     return {key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for key, value in facts.items()}

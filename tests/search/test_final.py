@@ -1,13 +1,19 @@
 """The final networks: what is planned from the time that is left, of which configurations, and what becomes of a plan."""
 
+from pathlib import Path
+
 import pytest
 
 from ceph_core.config import Config, apply
+from ceph_core.config.profiles import profile
 from search.candidates import longer
+from search.promotion.all_the_time import is_setting_of
 from search.promotion.final import FinalPlan, allocated, best_plan, planned, relative_error
 from search.records import Ledger
+from search.space import load
 from search.space.schema import PromotionSettings
 
+SPACE = Path(__file__).parents[2] / "spaces" / "sigma_aug.yaml"
 WORKERS, FILMS = 2, 130
 EPOCH_S = 4.0
 
@@ -89,3 +95,12 @@ def test_a_plan_is_kept_until_the_run_is_extended(tmp_path):
 def test_a_plan_says_what_it_will_do():
     assert str(FinalPlan(("a",) * 4, 100, "all", 130, 840.0)) == "4 networks x 100 epochs on 130 films, about 14 min"
     assert str(FinalPlan(("a",), 20, "train", 110, 60.0)) == "1 network x 20 epochs on 110 films, about 60 s"
+
+
+def test_the_recipe_of_the_cpu_profile_is_a_start_point_of_its_space():
+    """So that every search tries it, and what it would have come to with all the time can be said."""
+    space, recipe = load(SPACE, "cpu"), profile("cpu")
+    settings = [is_setting_of(space, space.configure(point, seed=3), recipe) for point in space.start_from]
+    assert settings == [False, True, *[False] * (len(settings) - 2)]
+    other = apply(space.configure(space.start_from[1], seed=3), {"augment.strength": 1.5})
+    assert not is_setting_of(space, other, recipe), "another augmentation is another setting"
