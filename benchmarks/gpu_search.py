@@ -2,7 +2,7 @@
 
 CEPH_DATA_ROOT=DIR python benchmarks/gpu_search.py --spacing-mm 0.3 --minutes 8
 
-DIR holds isbi2015/.  The gpu profile of spaces/sigma_aug.yaml with trainings short enough for the time, several on the card at once, and its
+DIR holds isbi2015/.  The gpu profile of spaces/sigma_aug.yaml with trainings short enough for the time, several at once, and its
 final stage.  Without a GPU the same path runs under the cpu profile, and the table says so.
 """
 

@@ -124,5 +124,5 @@ def _sections(space: "Space", sampler: str, args: argparse.Namespace) -> dict[st
     if args.stopped_as is not None:
         settings["stopped_as"] = args.stopped_as
     weighs = settings["cost_aware"] if args.cost_aware is None else args.cost_aware
-    settings["cost_aware"] = weighs and sampler == "curve_gp"
+    settings["cost_aware"] = weighs if sampler == "curve_gp" else False
     return {"sampler": settings, "scheduler": scheduler, "budget": {**space.budget.model_dump(mode="json"), "trials": 100_000}}

@@ -65,7 +65,7 @@ def _sampler(spec: Spec) -> Iterator[Problem]:
     if spec.sampler.name == "gp" and spec.sampler.stopped_as == "pruned":
         allowed = "complete, predicted, failed or null"
         yield ("sampler", "stopped_as"), f"a GP does not look at pruned trials, got 'pruned'; allowed with gp are {allowed}"
-    if spec.sampler.cost_aware and spec.sampler.name != "curve_gp":
+    if spec.sampler.cost_aware is True and spec.sampler.name != "curve_gp":
         yield ("sampler", "cost_aware"), f"is for curve_gp, got true with {spec.sampler.name}; choose curve_gp, or set it to false"
 
 

@@ -103,8 +103,10 @@ class SamplerSettings(Frozen):
         "auto",
         description="work on the next proposal while trials run; auto: if it takes over 0.1 s and a quarter of a trial; one worker: never",
     )
-    cost_aware: bool = Field(
-        False, description="curve_gp: whether the improvement it expects is weighed against the time a training takes, as measured"
+    cost_aware: Literal["auto"] | bool = Field(
+        "auto",
+        description="curve_gp: whether the improvement it expects is weighed against the time a training takes, as measured; auto: where "
+        "trainings differ in time by a factor of 4 or more",
     )
     seed: Whole = Field(
         0,

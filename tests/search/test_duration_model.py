@@ -1,6 +1,7 @@
 """What configurations are expected to take, by their knobs; and proposals that mind it."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,19 @@ def test_only_curve_gp_minds_time() -> None:
         made_up_space(sampler={"name": "tpe", "cost_aware": True})
     with pytest.raises(InputError, match="cost_aware: is for curve_gp"):
         Sampler(KNOBS, name="random", cost_aware=True)
+
+
+@pytest.mark.parametrize("spread", [1.0, 30.0])
+def test_time_is_weighed_by_itself_where_trainings_differ_in_it(spread: float) -> None:
+    """Alike: as without; differing thirtyfold: as with."""
+    history = [replace(trial, seconds=spread ** (trial.number / 24)) for trial in tried(25, 0)]
+
+    def proposed(cost_aware: Any) -> dict[str, Any]:
+        sampler = Sampler(KNOBS, name="curve_gp", startup_trials=3, cost_aware=cost_aware)
+        sampler.replay(history)
+        return sampler.ask(25)
+
+    assert proposed("auto") == proposed(spread > 1)
 
 
 @pytest.mark.parametrize("stop_after", [17, 31])
