@@ -14,13 +14,14 @@ from ceph_core.inference.evaluate import table
 from search import packing, pages, watching
 from search.ask_ahead import AskAhead
 from search.bookkeeping import Bookkeeping
+from search.boundary import boundary_optima_of
 from search.candidates import size_limit
 from search.confirm import Confirmation
 from search.cost import Timetable
 from search.film_tables import prediction_table
 from search.live import LiveView
 from search.promotion import FINAL, Job, Outcome, promote
-from search.records import BEST_SINGLE, Ledger, RunFolder, write_predictions
+from search.records import BEST_SINGLE, Ledger, RunFolder, load, write_predictions
 from search.retries import shares_device
 from search.room import Room
 from search.space import Space
@@ -101,6 +102,8 @@ class Execution:
             scores.add_row(*row)
         view.console.print(scores)
         view.say(verdict(outcome.paired))
+        for optimum in boundary_optima_of(load(self.run.path)):
+            view.say(str(optimum))
         view.say(f"ensemble: {self.run.ensemble_dir}\nreport:   {page}\ntook {self.elapsed_s() / 60:.1f} min")
         return page
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ceph_core.errors import InputError
 from search import records
+from search.boundary import BoundaryOptimum, boundary_optima_of
 from search.records import ENSEMBLE, Run, RunFolder
 from search.report.tables import best_trial, tier_of_trial
 
@@ -31,6 +32,7 @@ class Overview:
         age_s: since then.
         ran_s: with a living driver, added up over resumes.
         time_left_s: of a running run, at most; None: not known.
+        boundary: knobs whose best trials lie at an end of the searched range.
     """
 
     run: str
@@ -48,6 +50,7 @@ class Overview:
     device: str | None = None
     ran_s: float | None = None
     time_left_s: float | None = None
+    boundary: tuple[BoundaryOptimum, ...] = ()
     problems: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,6 +104,7 @@ def _of(run: Run, path: Path, now: float) -> Overview:
         device=None if not resources else "gpu" if resources.get("gpus_per_trial") not in (0, 0.0, None) else "cpu",
         ran_s=run.seconds,
         time_left_s=_left_s(run, now),
+        boundary=boundary_optima_of(run),
     )
 
 

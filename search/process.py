@@ -75,6 +75,15 @@ class Process:
         solved = solve_triangular(self.factor, kernel.T, lower=True, check_finite=False)
         return means, np.sqrt(np.clip(1.0 - (solved**2).sum(axis=0), 1e-12, None))
 
+    def contrast(self, one: Floats, other: Floats) -> tuple[float, float]:
+        """How much higher the process is at the points `other` (M, D) than at `one` (M, D), on average: mean and standard deviation."""
+        points, weights = np.concatenate([other, one]), np.repeat([1.0, -1.0], len(one)) / len(one)
+        means, _ = self.at(points)
+        kernel, _ = _matern(_squares(points, self.points, self.scales))
+        solved = solve_triangular(self.factor, kernel.T @ weights, lower=True, check_finite=False)
+        prior, _ = _matern(_squares(points, points, self.scales))
+        return float(weights @ means), math.sqrt(max(float(weights @ prior @ weights - solved @ solved), 0.0))
+
     def believing(self, points: Floats) -> "Process":
         """As if what is awaited at these points (M, D) had come out as expected (Ginsbourger et al. 2010, the kriging believer)."""
         if not len(points):

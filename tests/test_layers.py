@@ -47,6 +47,7 @@ ROWS = (
         "search.duration_model",
         "search.study",
         "search.told",
+        "search.boundary",
         "search.cube",
         "search.rungs",
         "search.cost",

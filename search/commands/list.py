@@ -69,6 +69,9 @@ def _print(found: list[Overview]) -> None:
     console.print(table)
     roots = {str(Path(each.path).parent) for each in found}
     console.print(f"in {', '.join(sorted(roots))}", markup=False, soft_wrap=True)
+    for each in found:
+        for optimum in each.boundary:
+            console.print(f"{each.run}: {optimum}", style="yellow", markup=False, soft_wrap=True)
     for problem in (problem for each in found for problem in each.problems):
         console.print(problem, style="red", markup=False, soft_wrap=True)
 

@@ -1,6 +1,7 @@
 """A run's records as one page: `report.html`, self-contained, to be opened offline."""
 
 import json
+import shlex
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib.resources import files
@@ -17,6 +18,7 @@ from ceph_core.data.imagefile import read_grey
 from ceph_core.duration import duration
 from ceph_core.metrics import tier
 from search import records
+from search.boundary import boundary_optima_of, options
 from search.records import BASELINE, BEST_SINGLE, ENSEMBLE, MEAN_SHAPE, Run
 from search.report import figures, tables
 from search.report.bullseye import targets
@@ -67,6 +69,7 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
     shares, reason = knob_importances(run, measure)
     plots["importance"] = figures.importance_bars(shares) if shares else reason
     slices = figures.slices(run)
+    optima = boundary_optima_of(run)
     return _page().render(
         run=run,
         viewer=run.folder.viewer_path.name if run.folder.viewer_path.exists() else "",
@@ -77,6 +80,8 @@ def render(run: Run, measure: Measure, read_film: ReadFilm) -> str:
         best=tables.best_trial(run),
         health=trial_health(run),
         board=tables.leaderboard(run),
+        boundary=optima,
+        widening=f"--warm-start {shlex.quote(str(run.folder.path))} {options(optima)}",
         knobs=tables.knob_names(run),
         slices=list(slices),
         why={name: plot for name, plot in (*plots.items(), *_slice_plots(slices)) if isinstance(plot, str)},

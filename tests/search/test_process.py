@@ -78,3 +78,16 @@ def test_expected_improvement_is_the_integral_and_ranks_where_it_vanishes() -> N
 def test_the_kernel_falls_from_one() -> None:
     kernel, _ = _matern(np.array([0.0, 0.1, 1.0, 100.0]))
     assert kernel[0] == 1 and (np.diff(kernel) < 0).all() and kernel[-1] < 1e-6
+
+
+def test_a_contrast_is_a_mean_difference_in_which_common_uncertainty_cancels():
+    random = np.random.default_rng(5)
+    points = random.random((12, 2))
+    process = Process.of(points, np.sin(4 * points[:, 0]), np.full(12, 0.01), np.array([0.5, 2.0]))
+    one, other = random.random((3, 2)), random.random((3, 2))
+    loss, _ = process.contrast(one, other)
+    assert loss == pytest.approx(float((process.at(other)[0] - process.at(one)[0]).mean()))
+    near = process.contrast(one, one + np.array([1e-3, 0]))[1]
+    assert near < 0.05 * process.at(one)[1].mean(), "what two near points have in common cancels"
+    far_one, far_other = np.array([[100.0, 0.0]]), np.array([[0.0, 100.0]])
+    assert process.contrast(far_one, far_other) == (pytest.approx(0.0), pytest.approx(2**0.5)), "nothing is known of either"
