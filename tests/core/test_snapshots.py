@@ -71,7 +71,7 @@ def test_a_mean_of_one_network_is_that_network_and_statistics_are_the_films(data
     torch.manual_seed(0)
     weights = build(tiny().model, 3).state_dict()
     films = data.open(64)
-    mixed = averaged_weights(tiny(), 3, [weights, weights], films, films.rows(data.train_ids), CPU)
+    mixed = averaged_weights(tiny(), 3, [weights, weights], films.images[films.rows(data.train_ids)], CPU)
     for name, value in mixed.items():
         if "running" not in name and "num_batches" not in name:
             assert torch.equal(value, weights[name]), name
@@ -112,5 +112,5 @@ def test_frozen_statistics_are_averaged_and_not_computed_anew(data: TrainingData
     config = tiny(model__norm="frozen")
     weights = build(config.model, 3).state_dict()
     films = data.open(64)
-    mixed = averaged_weights(config, 3, [weights, weights], films, films.rows(data.train_ids), CPU)
+    mixed = averaged_weights(config, 3, [weights, weights], films.images[films.rows(data.train_ids)], CPU)
     assert all(torch.equal(value, weights[name]) for name, value in mixed.items())

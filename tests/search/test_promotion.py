@@ -30,7 +30,9 @@ from tests.search.made_up import MadeUp
 from tests.search.simulated import made_up_space, search
 
 CONFIG = made_up_space().configure(made_up_space().baseline, seed=0)
-DATA = SimpleNamespace(canvas=lambda size: Canvas(64, 64), dataset=SimpleNamespace(protocol=range(19)))
+DATA = SimpleNamespace(
+    canvas=lambda size: Canvas(64, 64), close_canvas=lambda size, zoom: None, dataset=SimpleNamespace(protocol=range(19))
+)
 
 
 @pytest.fixture
