@@ -142,11 +142,13 @@ class Timetable:
         total_s: everything up to the exported ensemble; infinite without a limit.
         share: most of `total_s` that promotion may take.
         final_share: most of promotion's time that is kept for the final networks.
+        final_epochs: most epochs that a final network may have where its length is planned; infinite: as many as there is time for.
     """
 
     total_s: float
     share: float
     final_share: float = 0.0
+    final_epochs: float = math.inf
 
     def search_end_s(self, promotion_s: float | None) -> float:
         """When the search must stop so that a promotion of `promotion_s` (None: not known yet) still fits."""

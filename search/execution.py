@@ -20,7 +20,7 @@ from search.confirm import Confirmation
 from search.cost import Timetable
 from search.film_tables import prediction_table
 from search.live import LiveView
-from search.promotion import FINAL, Job, Outcome, promote
+from search.promotion import FINAL, Job, Outcome, longest_epochs, promote
 from search.records import BEST_SINGLE, Ledger, RunFolder, load, write_predictions
 from search.retries import shares_device
 from search.room import Room
@@ -59,7 +59,10 @@ class Execution:
         self.cluster, self.workers, self.view, self.ledger = cluster, workers, view, ledger
         self._began, self._spent_s = time.monotonic(), spent_s
         final = space.promotion.final
-        timetable = Timetable(math.inf if hours is None else hours * 3600, space.promotion.share, final.share if final.is_on else 0.0)
+        timetable = Timetable(
+            math.inf if hours is None else hours * 3600, space.promotion.share, final.share if final.is_on else 0.0,
+            longest_epochs(space, len(data.train_ids) + len(data.validation_ids)),
+        )  # fmt: skip
         self._books = Bookkeeping(run, space, seed, workers, timetable, self.elapsed_s, ledger, view, room, Exporter())
         self.policy = self._books.policy
         self._asking = AskAhead(self.policy, space.sampler.ask_ahead)

@@ -58,25 +58,23 @@ class Pace:
         return self.timetable.confirmation_end_s(self.final_s() or 0.0)
 
     def promotion_s(self) -> float | None:
-        """Estimated wall time of promotion's trainings, the final networks included; None before anything was measured.
-
-        Infinite where the final networks are planned from the time that is left: they use all there is.
-        """
+        """Estimated wall time of promotion's trainings, the largest final stage included; None before anything was measured."""
         confirmation_s, final_s = self._confirmation_s(), self.final_s()
         return None if confirmation_s is None or final_s is None else confirmation_s + final_s
 
     def final_s(self) -> float | None:
-        """Estimated wall time of the final networks: infinite where it is what they are planned from; None before anything was measured."""
-        final = self._space.promotion.final
+        """Estimated wall time of the largest final stage that may be planned; None before anything was measured."""
+        promotion = self._space.promotion
+        final = promotion.final
         if not final.is_on:
             return 0.0
-        if final.networks == "auto" or final.epochs == "auto":
+        epochs = self.timetable.final_epochs if final.epochs == "auto" else final.epochs
+        if math.isinf(epochs):
             return math.inf
-        seconds = [
-            self.cost.seconds(longer(state.config, final.epochs)) for state in self._standings.leading(self._space.promotion.candidates)
-        ]
-        known = [each for each in seconds if each is not None]
-        return makespan_s([max(known)] * final.networks, self._workers) if known else None
+        known = [self.cost.seconds(longer(state.config, int(epochs))) for state in self._standings.leading(promotion.candidates)]
+        seconds = [each for each in known if each is not None]
+        number = promotion.most_networks if final.networks == "auto" else final.networks
+        return makespan_s([max(seconds)] * number, self._workers) if seconds else None
 
     def _confirmation_s(self) -> float | None:
         """Estimated wall time to confirm the trials that lead now; None before anything was measured."""

@@ -191,7 +191,7 @@ class FinalSettings(Frozen):
         description="how many; auto: planned, at most promotion.max_members; 0: none, the ensemble is made of confirmed networks",
     )
     share: Number = Field(
-        0.75,
+        0.85,
         gt=0,
         lt=1,
         json_schema_extra={"unit": "share of promotion's time"},
@@ -242,7 +242,7 @@ class PromotionSettings(Frozen):
         gt=0,
         lt=1,
         json_schema_extra={"unit": "share of budget.hours"},
-        description="share of budget.hours that is kept for promotion, export and report; without final networks at most as much",
+        description="most of budget.hours that is kept for promotion, final networks and export included",
     )
     final: FinalSettings = Field(default_factory=FinalSettings, description="the final networks")
 

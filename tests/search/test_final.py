@@ -18,7 +18,7 @@ WORKERS, FILMS = 2, 130
 EPOCH_S = 4.0
 
 
-def _plan(left_s: float, final: dict | None = None, weights: dict[str, float] | None = None, lengths: range = range(20, 201), **promotion):
+def _plan(left_s: float, final: dict | None = None, weights: dict[str, float] | None = None, lengths: range = range(20, 155), **promotion):
     weights = weights or {"a": 0.5, "b": 0.5}
     settings = PromotionSettings(final=final or {}, **promotion)
     return best_plan(
@@ -58,7 +58,7 @@ def test_nothing_is_planned_that_could_not_end():
 def test_given_numbers_are_kept():
     plan = _plan(1e6, {"networks": 3, "epochs": 37})
     assert (len(plan.candidates), plan.epochs, plan.num_films) == (3, 37, FILMS)
-    assert _plan(1e6, {"networks": 3}).epochs == 200, "nothing longer is known to help"
+    assert _plan(1e6, {"networks": 3}).epochs == 154, "nothing longer is known to help"
 
 
 def test_networks_follow_the_weights_and_the_best_single_is_trained_first():
