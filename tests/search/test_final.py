@@ -7,11 +7,13 @@ import pytest
 from ceph_core.config import Config, apply
 from ceph_core.config.profiles import profile
 from search.candidates import longer
+from search.cost import FINISH_S, Timetable
 from search.promotion.all_the_time import is_setting_of
 from search.promotion.final import FinalPlan, allocated, best_plan, planned, relative_error
 from search.records import Ledger
 from search.space import load
 from search.space.schema import PromotionSettings
+from tests.search.simulated import made_up_space, search
 
 SPACE = Path(__file__).parents[2] / "spaces" / "sigma_aug.yaml"
 WORKERS, FILMS = 2, 130
@@ -104,3 +106,17 @@ def test_the_recipe_of_the_cpu_profile_is_a_start_point_of_its_space():
     assert settings == [False, True, *[False] * (len(settings) - 2)]
     other = apply(space.configure(space.start_from[1], seed=3), {"augment.strength": 1.5})
     assert not is_setting_of(space, other, recipe), "another augmentation is another setting"
+
+
+def test_the_search_leaves_time_for_the_largest_final_stage_and_no_more(tmp_path: Path):
+    """Hours to spare are the search's; where time is short, a share of it is kept, most of which confirmation may not touch."""
+    space = made_up_space(budget={"trials": 4}, promotion={"seeds": 1, "final": {"networks": "auto", "epochs": "auto"}, "max_members": 8})
+    for total_s, kept_whole in ((100_000.0, False), (600.0, True)):
+        timetable = Timetable(total_s, 0.7, 0.85, final_epochs=90)
+        policy, _ = search(tmp_path / f"{total_s:g}", space, workers=2, timetable=timetable)
+        final_s = policy.pace.final_s()
+        assert final_s == pytest.approx(4 * 90, rel=0.2), "eight networks of 90 epochs of a second, two at a time"
+        end_s = timetable.search_end_s(policy.promotion_s())
+        assert (end_s == pytest.approx(0.3 * total_s)) == kept_whole
+        assert end_s + policy.promotion_s() < total_s or kept_whole
+        assert end_s < policy.pace.confirmation_end_s() <= total_s - FINISH_S - min(final_s, 0.85 * (0.7 * total_s - FINISH_S)) + 1e-6
