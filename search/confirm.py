@@ -106,6 +106,10 @@ class Confirmation:
             else:
                 self._end(trial, "failed", lost_too_often(text), text)
 
+    def unfinished(self) -> list[Job]:
+        """Jobs that have not ended, in order."""
+        return [job for trial, job in self._jobs.items() if trial not in self._ended]
+
     def is_alone(self, trial: str) -> bool:
         """Whether the job must have a device to itself, where jobs share one."""
         return self._retries.is_alone(trial)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ceph_core.config import Config
 from ceph_core.data.films import TrainingData
+from ceph_core.duration import duration
 from ceph_core.inference.evaluate import table
 from search import packing, pages, watching
 from search.ask_ahead import AskAhead
@@ -17,7 +18,7 @@ from search.bookkeeping import Bookkeeping
 from search.boundary import boundary_optima_of
 from search.candidates import size_limit
 from search.confirm import Confirmation
-from search.cost import Timetable
+from search.cost import Timetable, in_turn_s
 from search.film_tables import prediction_table
 from search.live import LiveView
 from search.promotion import FINAL, Job, Outcome, longest_epochs, promote
@@ -181,11 +182,24 @@ class Execution:
         limit = pace.timetable.jobs_end_s() if jobs[0].role == FINAL else pace.confirmation_end_s()
         crowded = shares_device(self.space.resources, self.workers)
 
+        def seconds_left(job: Job, reported: int) -> float | None:
+            measured = pace.cost.seconds(job.config, reported)
+            films = len(self.data.for_fold(job.fold).train_ids) / len(self.data.train_ids)
+            return None if measured is None else measured * films
+
         def has_time(job: Job, reported: int) -> bool:
-            needed = pace.cost.seconds(job.config, reported)
+            needed = seconds_left(job, reported)
             return math.isinf(limit) or needed is None or self.elapsed_s() + needed <= limit
 
         confirmation = Confirmation(jobs, self.ledger, lambda: self.elapsed_s() > limit, self._books.observers, has_time, crowded)
+
+        def jobs_line() -> str:
+            left = [seconds_left(job, confirmation.reported[job.trial] or job.from_epoch) for job in confirmation.unfinished()]
+            known = [seconds for seconds in left if seconds is not None]
+            time_left = f", about {duration(in_turn_s(known, self.workers))} left" if known else ""
+            return f"{jobs[0].role} trainings: {len(jobs) - len(left)} of {len(jobs)} have ended{time_left}"
+
+        self.view.jobs_line = jobs_line
 
         def next_order() -> Order | None:
             job = confirmation.next()

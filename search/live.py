@@ -35,6 +35,7 @@ class LiveView:
 
     Attributes:
         hints: lines below the page: what else to open.
+        jobs_line: where promotion's trainings stand, in a line.
     """
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -42,6 +43,7 @@ class LiveView:
         self.console = console or Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _LOG_WIDTH)
         self.hints: tuple[str, ...] = ()
         self.elapsed_s: Callable[[], float] = lambda: 0.0
+        self.jobs_line: Callable[[], str] = lambda: "promotion"
         self._live: Live | None = None
         self._policy: Policy | None = None
         self._last_line = self._last_page = self._last_summary = -math.inf
@@ -80,7 +82,7 @@ class LiveView:
                 self._last_page = now
         elif now - self._last_line >= LINE_EVERY_S or (self._policy is not None and now - self._last_summary >= SUMMARY_EVERY_S):
             self._last_summary = now
-            self.say(f"{duration(self.elapsed_s())} | training goes on" if self._policy is None else self.line(self._policy))
+            self.say(f"{duration(self.elapsed_s())} | {self.jobs_line()}" if self._policy is None else self.line(self._policy))
 
     def on_event(self, event: Event) -> None:
         """Say what entered the ledger: trials that begin and end, and epochs where there is no table to show them."""

@@ -36,8 +36,8 @@ _SAFETY = 1.1
 _UNLIMITED_LENGTHS = 5
 """Without a limit of time the final networks may take as long as everything before them, but none learns longer than so many trials."""
 _LENGTH_EFFECT = ((2_000, 1.09), (5_000, 1.03), (10_000, 1.005), (13_000, 1.0), (20_000, 0.99))
-"""(film passes, error of a network over that of one with 13,000), between them linear in the logarithm of the passes: by trainings of 20, 50
-and 100 epochs on ISBI films (docs/recipe.md); what lies beyond them is a guess on the careful side."""
+"""(film passes, error of a network over that of one with 13,000), between them linear in the logarithm of the passes.  By trainings of 20,
+50 and 100 epochs on ISBI films (docs/recipe.md); what lies beyond them is a guess on the careful side."""
 _ENSEMBLE_EFFECT = 0.045
 """Share of a network's error that the mean of infinitely many would not have; of N the part 1 - 1/N of it."""
 
