@@ -82,6 +82,12 @@ def _promotion(spec: Spec) -> Iterator[Problem]:
             f"must be at least promotion.folds, {asked.folds}, got {asked.max_members}: one pick is as many networks",
         )
 
+    if asked.max_members is not None and asked.final.networks != "auto" and asked.final.networks > asked.max_members:
+        yield (
+            ("promotion", "final", "networks"),
+            f"must be at most promotion.max_members, {asked.max_members}, got {asked.final.networks}; raise that, or lower this",
+        )
+
 
 def _no_schedule(spec: Spec, name: Any) -> str:
     return f"no schedule of this name, got {name!r}; allowed {', '.join(spec.schedules) or 'none: add it under schedules'}"

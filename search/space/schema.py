@@ -35,6 +35,17 @@ def _gpu_share(value: Any) -> float | str:
         raise ValueError("must be auto, 0, 1/4, 1/3, 1/2 or 1: a trial uses one GPU or an even share of it") from None
 
 
+def _planned(least: int, most: int) -> BeforeValidator:
+    """`auto`, or a whole number in a range."""
+
+    def check(value: Any) -> int | str:
+        if value == AUTO or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
+            return value
+        raise ValueError(f"must be auto or a whole number from {least} to {most:,}")
+
+    return BeforeValidator(check)
+
+
 Choice = Annotated[Any, AfterValidator(_scalar)]
 """One value of a categorical knob: a number, text, true, false or null."""
 
@@ -180,12 +191,12 @@ class FinalSettings(Frozen):
     films: Literal["all", "train"] = Field(
         "all", description="what they learn from: all films that are not locked, validation films included, or the training films alone"
     )
-    epochs: Annotated[Whole, Field(ge=1, le=10_000)] | Literal["auto"] = Field(
+    epochs: Annotated[int | Literal["auto"], _planned(1, 10_000)] = Field(
         "auto",
         json_schema_extra={"unit": "epochs"},
         description="length of each training; auto: planned with the number of networks from the time that is left",
     )
-    networks: Annotated[Whole, Field(ge=0, le=64)] | Literal["auto"] = Field(
+    networks: Annotated[int | Literal["auto"], _planned(0, 64)] = Field(
         "auto",
         json_schema_extra={"unit": "networks"},
         description="how many; auto: planned, at most promotion.max_members; 0: none, the ensemble is made of confirmed networks",

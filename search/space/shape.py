@@ -69,4 +69,6 @@ def _fields(path: KeyPath) -> list[str]:
     if not path:
         return [name for name in Spec.model_fields if name not in WRITTEN_BY_US]
     model: Any = Entry if path[0] == "search" else Spec.model_fields[str(path[0])].annotation
+    for name in path[1:] if path[0] != "search" else ():  # sections inside sections
+        model = model.model_fields[str(name)].annotation
     return [field.alias or name for name, field in model.model_fields.items()]
