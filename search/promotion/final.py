@@ -84,12 +84,22 @@ def planned(ledger: Journal) -> FinalPlan | None:
 
 
 def plan_for(policy: Policy, weights: Mapping[str, float], first: str, data: TrainingData) -> FinalPlan | None:
-    """Plan the final networks from the time that is left; None if there is none for even one.
+    """Plan the final networks from the time that is left.
+
+    Where it is too short for the chosen settings, it is planned for the best of the candidates for which it is not; None if there is no
+    such candidate.
 
     Args:
         weights: of each chosen candidate in the ensemble.
         first: candidate that is trained before all others.
     """
+    expected = policy.estimates()
+    others = sorted((state.trial for state in policy.candidates()), key=lambda trial: expected[policy.trials[trial].number].value_mm)
+    attempts = [(weights, first), *(({trial: 1.0}, trial) for trial in others)]
+    return next((plan for shares, head in attempts if (plan := _plan(policy, shares, head, data)) is not None), None)
+
+
+def _plan(policy: Policy, weights: Mapping[str, float], first: str, data: TrainingData) -> FinalPlan | None:
     pace, final = policy.pace, policy.space.promotion.final
     configs = {candidate: policy.trials[candidate].config for candidate in dict.fromkeys((first, *weights))}
     num_films = len(data.for_fold(fold_of(final.films)).train_ids)

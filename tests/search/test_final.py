@@ -1,6 +1,7 @@
 """The final networks: what is planned from the time that is left, of which configurations, and what becomes of a plan."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,7 +10,7 @@ from ceph_core.config.profiles import profile
 from search.candidates import longer
 from search.cost import FINISH_S, Timetable
 from search.promotion.all_the_time import is_setting_of
-from search.promotion.final import FinalPlan, allocated, best_plan, planned, relative_error
+from search.promotion.final import FinalPlan, allocated, best_plan, plan_for, planned, relative_error
 from search.records import Ledger
 from search.space import load
 from search.space.schema import PromotionSettings
@@ -120,3 +121,19 @@ def test_the_search_leaves_time_for_the_largest_final_stage_and_no_more(tmp_path
         assert (end_s == pytest.approx(0.3 * total_s)) == kept_whole
         assert end_s + policy.promotion_s() < total_s or kept_whole
         assert end_s < policy.pace.confirmation_end_s() <= total_s - FINISH_S - min(final_s, 0.85 * (0.7 * total_s - FINISH_S)) + 1e-6
+
+
+def test_where_time_is_short_for_what_was_chosen_the_best_that_fits_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    space = made_up_space(promotion={"candidates": 3, "final": {"networks": "auto", "epochs": "auto"}, "max_members": 8})
+    policy, _ = search(tmp_path, space, timetable=Timetable(1000.0, 0.5, 0.85))
+    slow, *others = [state.trial for state in policy.candidates()]
+    data = SimpleNamespace(train_ids=range(10), for_fold=lambda fold: data)
+
+    def seconds(config: Config, from_epoch: int = 0, to_epoch: int | None = None) -> float:
+        return config.train.epochs * (1000.0 if config.heatmap == policy.trials[slow].config.heatmap else 1.0)
+
+    monkeypatch.setattr(policy.pace.cost, "seconds", seconds)
+    plan = plan_for(policy, {slow: 1.0}, slow, data)
+    assert plan is not None and set(plan.candidates) < set(others) and plan.seconds <= 1000 - FINISH_S
+    monkeypatch.setattr(policy.pace.cost, "seconds", lambda config, *_: 1e6)
+    assert plan_for(policy, {slow: 1.0}, slow, data) is None
