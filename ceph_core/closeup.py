@@ -26,6 +26,8 @@ _MARGIN = 0.05
 """Space that a window leaves around the landmarks on each side, as a share of their larger extent."""
 _CUT_OFF = 0.02
 """Share of the films whose landmarks and margin need not fit into a window."""
+_REACH = 0.1
+"""Share of a window's long side that a point may move by from the first pass to the second: 16 mm on a 240 mm film at a zoom of 1.5."""
 _JITTER = 0.04
 """Most that a training window is moved, as a share of the canvas: the first pass does not find its middle exactly, either."""
 
@@ -81,6 +83,23 @@ def moved(affines: Affine, first: NDArray[np.int64]) -> Affine:
     shifted = affines.copy()
     shifted[:, :, 2] -= first
     return shifted
+
+
+def agreed(second: Tensor, sure: Tensor, first: Tensor, first_sure: Tensor, reach: Tensor) -> tuple[Tensor, Tensor]:
+    """Points and confidences of both passes as one: the second refines the first, and where it lies elsewhere the surer one counts.
+
+    Args:
+        second, first: (N, K, 2) points, original px; sure, first_sure: (N, K) their confidences.
+        reach: (N, 2) original px within which the second pass refines, see `reach_of`.
+    """
+    apart = ((second - first) / reach[:, None]).square().sum(-1) > 1
+    astray = apart & (first_sure > sure)
+    return torch.where(astray[..., None], first, second), torch.where(astray, first_sure, sure)
+
+
+def reach_of(canvas: Canvas, scale: Tensor) -> Tensor:
+    """(N, 2) original px within which a second pass refines the first, of windows of this canvas with so many px per original px (N, 2)."""
+    return _REACH * max(canvas.height, canvas.width) / scale
 
 
 def drawn_origin(points: NDArray[np.float64], canvas: Canvas, close: Canvas, random: np.random.Generator) -> tuple[int, int] | None:

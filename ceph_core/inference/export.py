@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ceph_core import __version__
-from ceph_core.closeup import cut, origins
+from ceph_core.closeup import agreed, cut, origins, reach_of
 from ceph_core.geometry import Canvas
 from ceph_core.inference.ensemble import coordinate_mean, heatmap_mean, joined, to_original
 from ceph_core.inference.frames import Placement
@@ -56,25 +56,30 @@ class FilmModel(nn.Module):
         placed: dict[Canvas, tuple[Tensor, Placement]] = {}
         for canvas in dict.fromkeys(canvas for member in self.members for canvas in member.canvases):
             placed[canvas] = on_canvas(film, canvas)
-        maps, placements = [], []
+        maps, placements, points, confidences = [], [], [], []
         for member, net in zip(self.members, self.nets, strict=True):
             shown, at = placed[member.canvas][0][None, None], placed[member.canvas][1]
+            first: tuple[Tensor, Tensor] | None = None
             if member.close is not None:
-                first, _ = member.codec.decode(member.codec.activate(net(shown)))
+                peaks, sure = member.codec.decode(member.codec.activate(net(shown)))
+                first = to_original(peaks, at), sure
                 larger, there = placed[member.close]
-                start = origins(to_original(first, at) * there.scale[:, None] + there.shift[:, None], member.canvas, member.close)
+                start = origins(first[0] * there.scale[:, None] + there.shift[:, None], member.canvas, member.close)
                 shown, at = cut(larger[None, None], start, member.canvas), Placement(there.scale, there.shift - start)
             maps.append(member.codec.activate(net(shown)))
             placements.append(at)
-        decoded = [member.codec.decode(each) for member, each in zip(self.members, maps, strict=True)]
-        confidences = torch.stack([each for _, each in decoded])
+            peaks, sure = member.codec.decode(maps[-1])
+            answer = to_original(peaks, at), sure
+            if first is not None:
+                answer = agreed(*answer, *first, reach_of(member.canvas, at.scale))
+            points.append(answer[0])
+            confidences.append(answer[1])
         if self.combine == "heatmap_mean":
-            points = heatmap_mean(maps, self.frames, placements, self.weights)
-            confidence = coordinate_mean(confidences, self.weights)
+            xy = heatmap_mean(maps, self.frames, placements, self.weights)
+            confidence = coordinate_mean(torch.stack(confidences), self.weights)
         else:
-            each_points = [to_original(each, at) for (each, _), at in zip(decoded, placements, strict=True)]
-            points, confidence = joined(torch.stack(each_points), confidences, self.combine, self.weights)
-        return points[0].float(), confidence[0].float()
+            xy, confidence = joined(torch.stack(points), torch.stack(confidences), self.combine, self.weights)
+        return xy[0].float(), confidence[0].float()
 
 
 def on_canvas(film: Tensor, canvas: Canvas) -> tuple[Tensor, Placement]:

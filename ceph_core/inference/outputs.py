@@ -9,13 +9,38 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ceph_core.closeup import cut, origins
+from ceph_core.closeup import agreed, cut, origins, reach_of
 from ceph_core.data.films import TrainingData
 from ceph_core.geometry import Affine, Canvas
 from ceph_core.inference.ensemble import as_points, to_original
 from ceph_core.inference.frames import Placement, placement
 from ceph_core.inference.member import Member
-from ceph_core.inference.tta import Tta
+from ceph_core.inference.tta import Tta, View
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """Films as a member reads them last.
+
+    Attributes:
+        pictures: (N, 1, H, W) on the member's canvas.
+        placed: where the films lie on them.
+        first: (N, K, 2) points in original px and (N, K) confidences of a first pass; None: there is one pass.
+    """
+
+    member: Member
+    pictures: Tensor
+    placed: Placement
+    first: tuple[Tensor, Tensor] | None = None
+
+    def read(self, view: View) -> tuple[Tensor, Tensor, Tensor, Placement]:
+        """(N, K, 2) points in original px, (N, K) confidences, maps, and where the films lie in this view."""
+        maps, at = heatmaps_of(self.member, view.show(self.pictures)), view.placed(self.placed, self.member.canvas)
+        peaks, sure = self.member.codec.decode(maps)
+        points = to_original(peaks, at)
+        if self.first is not None:
+            points, sure = agreed(points, sure, *self.first, reach_of(self.member.canvas, self.placed.scale))
+        return points, sure, maps, at
 
 
 def batch_for(device: torch.device) -> int:
@@ -49,23 +74,20 @@ def heatmaps_of(member: Member, canvases: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def second_look(member: Member, pictures: Mapping[Canvas, Tensor], placed: Mapping[Canvas, Placement]) -> tuple[Tensor, Placement]:
+def look(member: Member, pictures: Mapping[Canvas, Tensor], placed: Mapping[Canvas, Placement]) -> Look:
     """What a member's answer is read from: films on its canvas, or where it reads twice their windows around its first points.
 
     Args:
         pictures: (N, 1, H, W) of every canvas of the member; placed: where the films lie on each.
-
-    Returns:
-        (N, 1, H, W) pictures on the member's canvas and where the films lie on them.
     """
     canvas, close = member.canvas, member.close
     if close is None:
-        return pictures[canvas], placed[canvas]
-    first, _ = member.codec.decode(heatmaps_of(member, pictures[canvas]))
+        return Look(member, pictures[canvas], placed[canvas])
+    points, sure = member.codec.decode(heatmaps_of(member, pictures[canvas]))
     at = placed[close]
-    first_px = to_original(first, placed[canvas]).to(at.scale.device)
-    start = origins(first_px * at.scale[:, None] + at.shift[:, None], canvas, close)
-    return cut(pictures[close], start.to(pictures[close].device), canvas), Placement(at.scale, at.shift - start)
+    first = to_original(points, placed[canvas]).to(at.scale.device), sure
+    start = origins(first[0] * at.scale[:, None] + at.shift[:, None], canvas, close)
+    return Look(member, cut(pictures[close], start.to(pictures[close].device), canvas), Placement(at.scale, at.shift - start), first)
 
 
 @torch.inference_mode()
@@ -99,14 +121,12 @@ def member_outputs(
             sources[member.close] = close
         shown_on = {canvas: torch.from_numpy(np.array(films[rows]))[:, None] for canvas, (films, _) in sources.items()}
         placed_on = {canvas: placement(affine[rows], member.device) for canvas, (_, affine) in sources.items()}
-        pictures, placed = second_look(member, shown_on, placed_on)
-        shown = [heatmaps_of(member, view.show(pictures)) for view in views]
-        found = [member.codec.decode(maps) for maps in shown]
-        at = [view.placed(placed, member.canvas) for view in views]
-        points.append(as_points(torch.stack([to_original(peaks, place) for (peaks, _), place in zip(found, at, strict=True)]).mean(0)))
-        confidences.append(torch.stack([confidence for _, confidence in found]).mean(0).cpu().numpy())
+        looked = look(member, shown_on, placed_on)
+        answers = [looked.read(view) for view in views]
+        points.append(as_points(torch.stack([each for each, *_ in answers]).mean(0)))
+        confidences.append(torch.stack([sure for _, sure, *_ in answers]).mean(0).cpu().numpy())
         if keeps:
-            maps = shown[0]
+            maps = answers[0][2]
             # float16 starts at 6e-8: probabilities spread over a map need their peak at 1 first.
             kept.append((maps / maps.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)).half().cpu())
     return MemberOutputs(np.concatenate(points), np.concatenate(confidences), torch.cat(kept) if keeps else None)

@@ -24,13 +24,12 @@ from ceph_core.inference.ensemble import (
     heatmap_mean,
     joined,
     normalised,
-    to_original,
 )
-from ceph_core.inference.frames import Frame, Placement, placement
+from ceph_core.inference.frames import Frame, placement
 from ceph_core.inference.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ceph_core.inference.member import Member, is_member, load_member
-from ceph_core.inference.outputs import batch_for, heatmaps_of, second_look
-from ceph_core.inference.tta import Tta, common_of
+from ceph_core.inference.outputs import Look, batch_for, look
+from ceph_core.inference.tta import Tta, View, common_of
 from ceph_core.landmarks import PROTOCOLS, Protocol
 
 
@@ -182,8 +181,8 @@ class Predictor:
             for canvas in self.canvases
         }
         placed = {canvas: placement(np.stack([fit_affine(film.size, canvas) for film in films]), self.device) for canvas in self.canvases}
-        looks = [(member.canvas, *second_look(member, pictures, placed)) for member in self.members]
-        seen = [self._in_view([(view.show(shown), view.placed(at, canvas)) for canvas, shown, at in looks]) for view in self.tta.views]
+        looks = [look(member, pictures, placed) for member in self.members]
+        seen = [self._in_view(looks, view) for view in self.tta.views]
         points, confidences = (torch.stack(each).mean(0) for each in zip(*seen, strict=True))
         if self.combine == "heatmap_mean":
             xy, confidence = points, coordinate_mean(confidences, self.weights)
@@ -191,22 +190,17 @@ class Predictor:
             xy, confidence = joined(points, confidences, self.combine, self.weights)
         return [Prediction(at, sure) for at, sure in zip(as_points(xy), confidence.float().cpu().numpy(), strict=True)]
 
-    def _in_view(self, looks: Sequence[tuple[Tensor, Placement]]) -> tuple[Tensor, Tensor]:
+    def _in_view(self, looks: Sequence[Look], view: View) -> tuple[Tensor, Tensor]:
         """What one view of films is averaged by.
-
-        Args:
-            looks: of each member: the films (N, 1, H, W) as the view shows them on its canvas, and where they lie there.
 
         Returns:
             float64 points in original px, (M, N, K, 2) of each member, or (N, K, 2) where heatmaps are averaged; (M, N, K) confidences.
         """
-        placements = [at for _, at in looks]
-        maps = [heatmaps_of(member, shown) for member, (shown, _) in zip(self.members, looks, strict=True)]
-        decoded = [member.codec.decode(each) for member, each in zip(self.members, maps, strict=True)]
-        confidences = torch.stack([each for _, each in decoded])
+        answers = [each.read(view) for each in looks]
+        confidences = torch.stack([sure for _, sure, *_ in answers])
         if self.combine == "heatmap_mean":
-            return heatmap_mean(maps, self.frames, placements, self.weights), confidences
-        return torch.stack([to_original(each, at) for (each, _), at in zip(decoded, placements, strict=True)]), confidences
+            return heatmap_mean([maps for *_, maps, _ in answers], self.frames, [at for *_, at in answers], self.weights), confidences
+        return torch.stack([points for points, *_ in answers]), confidences
 
 
 def _protocol_of(member: Member, folder: Path) -> Protocol:

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ceph_core.closeup import cut, moved, origins
+from ceph_core.closeup import agreed, cut, moved, origins, reach_of
 from ceph_core.codec import HeatmapCodec
 from ceph_core.data.films import Films
 from ceph_core.geometry import Affine, Canvas, invert, transform
@@ -65,10 +65,11 @@ def answer(
     for start in range(0, len(rows), batch):
         chunk = rows[start : start + batch]
         pictures, affines = films.images[chunk], films.affines[chunk]
-        raw = read(pictures)
+        raw, first = read(pictures), None
         if close is not None:
-            first_px = transform(invert(affines), codec.decode(codec.activate(raw))[0].double().cpu().numpy())
-            pictures, affines = _windows(close, chunk, first_px, films.canvas)
+            peaks, sure = codec.decode(codec.activate(raw))
+            first = torch.from_numpy(transform(invert(affines), peaks.double().cpu().numpy())), sure.cpu()
+            pictures, affines = _windows(close, chunk, first[0], films.canvas)
             raw = read(pictures)
         heatmaps = codec.activate(raw)
         found, confidence = codec.decode(heatmaps)
@@ -76,7 +77,11 @@ def answer(
         target = codec.encode(reference, sigma_px, (pictures.shape[-2], pictures.shape[-1]))
         losses.append(per_landmark(codec.loss, raw, target).sum(1))
         counts.append(target.visible.sum(1))
-        points.append(transform(invert(affines), found.double().cpu().numpy()))
+        points_px = torch.from_numpy(transform(invert(affines), found.double().cpu().numpy()))
+        if first is not None:
+            scale = torch.from_numpy(affines[:, [0, 1], [0, 1]])
+            points_px, confidence = agreed(points_px, confidence.cpu(), *first, reach_of(films.canvas, scale))
+        points.append(points_px.numpy())
         confidences.append(confidence)
         widths.append((codec.peak_width_px(heatmaps) / sigma_px)[target.visible])
     loss, count = torch.cat(losses).double(), torch.cat(counts)
@@ -89,8 +94,8 @@ def answer(
     )
 
 
-def _windows(close: Films, rows: NDArray[np.int64], points_px: NDArray[np.float64], canvas: Canvas) -> tuple[NDArray[np.uint8], Affine]:
+def _windows(close: Films, rows: NDArray[np.int64], points_px: torch.Tensor, canvas: Canvas) -> tuple[NDArray[np.uint8], Affine]:
     """Windows (n, H, W) of films around points (n, K, 2) in original px, and their affines (n, 2, 3) original -> window px."""
-    first = origins(torch.from_numpy(transform(close.affines[rows], points_px)), canvas, close.canvas)
+    first = origins(torch.from_numpy(transform(close.affines[rows], points_px.numpy())), canvas, close.canvas)
     pictures = cut(torch.from_numpy(close.images[rows])[:, None], first, canvas)[:, 0].numpy()
     return pictures, moved(close.affines[rows], first.numpy())

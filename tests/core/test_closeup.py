@@ -7,15 +7,17 @@ import pytest
 import torch
 
 from ceph_core import models
-from ceph_core.closeup import close_canvas, cut, drawn_origin, largest_zoom, origins
+from ceph_core.closeup import agreed, close_canvas, cut, drawn_origin, largest_zoom, origins, reach_of
 from ceph_core.config import Config
 from ceph_core.data.films import OpenFilms, TrainingData
 from ceph_core.data.imagefile import read_grey
 from ceph_core.geometry import Canvas, canvas_for
 from ceph_core.inference import Tta, load_member, save_member
 from ceph_core.inference.export import export_onnx
+from ceph_core.inference.member import make_member
 from ceph_core.inference.outputs import film_outputs
 from ceph_core.inference.predictor import Predictor
+from ceph_core.metrics import radial_errors_mm
 from ceph_core.training.trainer import Training
 from tests.core.drawn_films import make, tiny
 
@@ -65,6 +67,15 @@ def test_cutting_is_slicing():
         assert torch.equal(windows[number, 0], pictures[number, 0, y : y + 64, x : x + 64])
 
 
+def test_a_second_pass_that_lands_elsewhere_counts_only_if_it_is_surer():
+    first, reach = torch.tensor([[[10.0, 10.0]] * 3]), torch.tensor([[5.0, 5.0]])
+    second = torch.tensor([[[13.0, 13.0], [90.0, 10.0], [90.0, 10.0]]])
+    points, sure = agreed(second, torch.tensor([[0.1, 0.3, 0.8]]), first, torch.tensor([[0.9, 0.5, 0.5]]), reach)
+    assert points.tolist() == [[[13.0, 13.0], [10.0, 10.0], [90.0, 10.0]]], "near: the second; far: the surer one"
+    assert sure.tolist() == pytest.approx([[0.1, 0.5, 0.8]])
+    assert reach_of(Canvas(256, 224), torch.tensor([[0.5, 0.4]])).tolist()[0] == pytest.approx([51.2, 64.0]), "a tenth of the long side"
+
+
 def test_the_zoom_ends_where_landmarks_would_be_cut_off():
     film = (240, 200)
     small, large = np.array([[50.0, 60.0], [150.0, 180.0]]), np.array([[5.0, 5.0], [195.0, 235.0]])
@@ -97,9 +108,6 @@ def test_a_drawn_window_shows_the_landmarks_where_it_says(data: TrainingData):
 def test_two_passes_beat_one(data: TrainingData, trained: Training):
     """The same network, read once and twice on films that it did not learn from."""
     films, close = data.open(64), data.close_canvas(64, 1.5)
-    from ceph_core.inference.member import make_member
-    from ceph_core.metrics import radial_errors_mm
-
     rows = films.rows(data.test_ids + data.validation_ids)
     net = trained.learner.ema.net
 
@@ -112,8 +120,6 @@ def test_two_passes_beat_one(data: TrainingData, trained: Training):
 
 
 def test_validation_reads_twice_as_a_member_does(data: TrainingData, trained: Training):
-    from ceph_core.inference.member import make_member
-
     member = make_member(trained.config, data.canvas(64), trained.learner.ema.net, 3, close=data.close_canvas(64, 1.5))
     answers, outputs = trained.validate(data.validation_ids), film_outputs(member, data, data.validation_ids)
     np.testing.assert_allclose(outputs.points_px, answers.points_px, atol=1e-3)
@@ -134,8 +140,6 @@ def test_predictor_and_onnx_read_twice_too(data: TrainingData, trained: Training
 
 
 def test_heatmaps_of_windows_are_not_averaged(data: TrainingData):
-    from ceph_core.inference.member import make_member
-
     net = models.build(_config().model, 3)
     member = make_member(_config(), data.canvas(64), net, 3, close=data.close_canvas(64, 1.5))
     assert film_outputs(member, data, data.test_ids, heatmaps=True).heatmaps is None
