@@ -59,8 +59,9 @@ def walk(model: type[BaseModel], prefix: str = "") -> Iterator[Described]:
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
-    """The model that a field is, if it is one."""
-    annotation = field.annotation
+    """The model that a field is, if it is one; also one that may be left out."""
+    found = [each for each in get_args(field.annotation) or (field.annotation,) if each is not NoneType]
+    annotation = found[0] if len(found) == 1 else None
     return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 

@@ -8,7 +8,7 @@ from search.space.knobs import SCHEDULE, in_order, knob_of, misfits
 from search.space.read import KeyPath
 from search.space.resolve import STAGES, may_exist, reach, schedules
 from search.space.schema import Spec
-from search.space.values import Problem, field_problem, key_problem, range_problems, value_problem
+from search.space.values import Problem, field_problem, key_problem, prior_problems, range_problems, value_problem
 
 
 def problems(spec: Spec, broken: Collection[KeyPath] = ()) -> Iterator[Problem]:
@@ -67,6 +67,8 @@ def _sampler(spec: Spec) -> Iterator[Problem]:
         yield ("sampler", "stopped_as"), f"a GP does not look at pruned trials, got 'pruned'; allowed with gp are {allowed}"
     if spec.sampler.cost_aware is True and spec.sampler.name != "curve_gp":
         yield ("sampler", "cost_aware"), f"is for curve_gp, got true with {spec.sampler.name}; choose curve_gp, or set it to false"
+    if spec.sampler.name != "curve_gp" and (keys := [key for key, entry in spec.search.items() if entry.prior is not None]):
+        yield ("sampler", "name"), f"{spec.sampler.name} uses no priors, given for {', '.join(keys)}; choose curve_gp, or remove them"
 
 
 def _promotion(spec: Spec) -> Iterator[Problem]:
@@ -107,6 +109,7 @@ def _search(spec: Spec, broken: Collection[KeyPath]) -> Iterator[Problem]:
         path: KeyPath = ("search", key)
         in_range = list(range_problems(entry, path))
         yield from in_range
+        yield from prior_problems(entry, path)
         if key == SCHEDULE:
             if entry.categorical is None:
                 yield path, f"names entries of schedules, so it must be categorical; allowed {', '.join(spec.schedules)}"

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from search.space.schema import Entry
+from search.space.schema import Entry, Prior
 
 SCHEDULE = "schedule"
 """The one knob that is no configuration key: it names an entry of `schedules`."""
@@ -20,6 +20,7 @@ class Knob:
         step: distance of neighbouring values from `low`; None: any value (float) or every whole number (int).
         choices: values of a categorical; empty otherwise.
         when: the knob exists only while each of these knobs exists and has one of these values.
+        prior: where good values are expected; None: anywhere.
     """
 
     key: str
@@ -30,6 +31,7 @@ class Knob:
     log: bool = False
     choices: tuple[Any, ...] = ()
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    prior: Prior | None = None
 
     def contains(self, value: Any) -> bool:
         """Whether `value` can be sampled."""
@@ -63,12 +65,12 @@ def same(one: Any, other: Any) -> bool:
 def knob_of(key: str, entry: Entry) -> Knob:
     """The knob that an entry of `search` describes."""
     if entry.categorical is not None:
-        return Knob(key, "categorical", choices=entry.categorical, when=entry.when)
+        return Knob(key, "categorical", choices=entry.categorical, when=entry.when, prior=entry.prior)
     if entry.int_range is not None:
         step = None if entry.step is None else int(entry.step)
-        return Knob(key, "int", *entry.int_range, step=step, log=entry.log, when=entry.when)
+        return Knob(key, "int", *entry.int_range, step=step, log=entry.log, when=entry.when, prior=entry.prior)
     assert entry.float_range is not None
-    return Knob(key, "float", *entry.float_range, step=entry.step, log=entry.log, when=entry.when)
+    return Knob(key, "float", *entry.float_range, step=entry.step, log=entry.log, when=entry.when, prior=entry.prior)
 
 
 def in_order(search: Mapping[str, Entry]) -> tuple[tuple[Knob, ...], tuple[str, ...]]:

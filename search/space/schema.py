@@ -50,8 +50,37 @@ Choice = Annotated[Any, AfterValidator(_scalar)]
 """One value of a categorical knob: a number, text, true, false or null."""
 
 
+class Prior(Frozen):
+    """Where good values of one knob are expected before the search begins: `mode` and `width` of a range, or `prefer` of a categorical."""
+
+    mode: Number | None = Field(
+        None, json_schema_extra={"unit": "the knob's unit"}, description="the value of a float or int range that is expected to be best"
+    )
+    width: Number | None = Field(
+        None,
+        gt=0,
+        le=1,
+        json_schema_extra={"unit": "share of the knob's range"},
+        description="standard deviation about the mode, on the knob's own scale (logarithmic with log: true)",
+    )
+    prefer: tuple[Choice, ...] | None = Field(
+        None, min_length=1, description="choices of a categorical that are expected to be best; the others stay possible"
+    )
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Prior":
+        given = [name for name, value in self if value is not None]
+        if given not in (["mode", "width"], ["prefer"]):
+            raise ValueError(f"needs mode and width (float, int), or prefer (categorical); has {' and '.join(given) or 'none'}")
+        return self
+
+    @model_serializer
+    def _as_written(self) -> dict[str, Any]:
+        return {"mode": self.mode, "width": self.width} if self.prefer is None else {"prefer": list(self.prefer)}
+
+
 class Entry(Frozen):
-    """One searched knob: exactly one of `float`, `int` and `categorical`."""
+    """One searched knob: exactly one of `float`, `int` and `categorical`.  `prior` says where curve_gp looks first, and fades."""
 
     float_range: Annotated[tuple[Number, Number], BeforeValidator(_pair)] | None = Field(
         None, alias="float", json_schema_extra={"unit": "the knob's unit"}, description="[low, high], both included"
@@ -67,6 +96,7 @@ class Entry(Frozen):
     when: dict[str, tuple[Choice, ...]] = Field(
         default_factory=dict, description="the knob exists only while each of these knobs has one of these values"
     )
+    prior: Prior | None = Field(None, description="where good values are expected; fades as trials come in; for curve_gp")
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Entry":
@@ -88,7 +118,11 @@ class Entry(Frozen):
         ((kind, values),) = [(kind, list(values)) for kind, values in self.kinds().items() if values is not None]
         step = int(self.step) if kind == "int" and self.step is not None else self.step
         written: dict[str, Any] = {kind: values} if kind == "categorical" else {kind: values, "log": self.log, "step": step}
-        return {**written, "when": {key: list(allowed) for key, allowed in self.when.items()}} if self.when else written
+        if self.when:
+            written["when"] = {key: list(allowed) for key, allowed in self.when.items()}
+        if self.prior is not None:
+            written["prior"] = self.prior.model_dump()
+        return written
 
 
 class SamplerSettings(Frozen):

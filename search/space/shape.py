@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search.space.read import KeyPath
-from search.space.schema import Entry, Spec
+from search.space.schema import Entry, Prior, Spec
 
 WRITTEN_BY_US = ("profile", "source")
 """Fields of a resolved space that no space file holds."""
@@ -68,7 +68,10 @@ def _fields(path: KeyPath) -> list[str]:
     """Keys that the model at a path allows."""
     if not path:
         return [name for name in Spec.model_fields if name not in WRITTEN_BY_US]
-    model: Any = Entry if path[0] == "search" else Spec.model_fields[str(path[0])].annotation
-    for name in path[1:] if path[0] != "search" else ():  # sections inside sections
-        model = model.model_fields[str(name)].annotation
+    if path[0] == "search":
+        model: Any = Prior if path[2:] == ("prior",) else Entry
+    else:
+        model = Spec.model_fields[str(path[0])].annotation
+        for name in path[1:]:  # sections inside sections
+            model = model.model_fields[str(name)].annotation
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -93,6 +93,31 @@ def range_problems(entry: Entry, path: KeyPath) -> Iterator[Problem]:
         )
 
 
+def prior_problems(entry: Entry, path: KeyPath) -> Iterator[Problem]:
+    """Problems of a knob's prior."""
+    prior, at = entry.prior, (*path, "prior")
+    if prior is None:
+        return
+    if entry.categorical is not None:
+        choices = entry.categorical
+        if prior.prefer is None:
+            yield at, "mode and width are for float and int ranges; a categorical needs prefer: [...]"
+            return
+        for place, choice in enumerate(prior.prefer):
+            if not any(same(choice, known) for known in choices):
+                yield (*at, "prefer", place), f"is no choice of this knob, got {choice!r}; allowed {', '.join(map(str, choices))}"
+            elif any(same(choice, earlier) for earlier in prior.prefer[:place]):
+                yield (*at, "prefer", place), f"lists {choice!r} twice; keep one"
+        if all(any(same(known, choice) for choice in prior.prefer) for known in choices):
+            yield (*at, "prefer"), "lists every choice, which prefers none; leave some out, or remove the prior"
+        return
+    low, high = entry.float_range or entry.int_range or (0, 0)
+    if prior.mode is None:
+        yield at, "prefer is for categoricals; a float or int range needs mode and width"
+    elif low < high and not low <= prior.mode <= high:
+        yield (*at, "mode"), f"lies outside the range, got {prior.mode:g}; allowed {low:g} to {high:g}"
+
+
 def value_problem(knob: Knob) -> str | None:
     """Why the configuration refuses some value of a knob, or None: each choice, each whole number, or both ends and a point between."""
     grid = knob.grid()

@@ -12,6 +12,7 @@ from ceph_core.config import get
 from ceph_core.config.profiles import profile_changes
 from ceph_core.errors import InputError
 from search.space import SCHEDULE, Knob, Space, load
+from search.space.schema import Prior
 
 SHIPPED = sorted((Path(__file__).parents[2] / "spaces").glob("*.yaml"))
 SIGMA_AUG = next(path for path in SHIPPED if path.name == "sigma_aug.yaml")
@@ -285,6 +286,34 @@ BAD: dict[str, tuple[str, str, str]] = {
         "s.yaml:4: search.train.batch_size.int[0]: must be a valid integer, got 4.5"),
     "point_scalar": ("start_from:\n", "start_from:\n  - 3\n",
         "s.yaml:11: start_from[0]: must be a mapping, {key: value, ...}, got 3"),
+    "prior_of_nothing": ("log: true}\n", "log: true, prior: {}}\n",
+        "s.yaml:3: search.heatmap.sigma_rel.prior: needs mode and width (float, int), or prefer (categorical); has none"),
+    "prior_without_width": ("log: true}\n", "log: true, prior: {mode: 0.005}}\n",
+        "s.yaml:3: search.heatmap.sigma_rel.prior: needs mode and width (float, int), or prefer (categorical); has mode"),
+    "prior_scalar": ("log: true}\n", "log: true, prior: 0.005}\n",
+        "s.yaml:3: search.heatmap.sigma_rel.prior: must be a mapping, {key: value, ...}, got 0.005"),
+    "prior_key": ("log: true}\n", "log: true, prior: {mode: 0.005, widht: 0.3}}\n",
+        "s.yaml:3: search.heatmap.sigma_rel.prior.widht: unknown key; did you mean width?"),
+    "prior_mode_outside": ("log: true}\n", "log: true, prior: {mode: 0.03, width: 0.3}}\n",
+        "s.yaml:3: search.heatmap.sigma_rel.prior.mode: lies outside the range, got 0.03; allowed 0.003 to 0.02"),
+    "prior_mode_text": ("log: true}\n", "log: true, prior: {mode: low, width: 0.3}}\n",
+        "s.yaml:3: search.heatmap.sigma_rel.prior.mode: must be a valid number, got 'low'"),
+    "prior_width_zero": ("step: 2}\n", "step: 2, prior: {mode: 6, width: 0}}\n",
+        "s.yaml:4: search.train.batch_size.prior.width: must be greater than 0, got 0"),
+    "prior_width_above_one": ("step: 2}\n", "step: 2, prior: {mode: 6, width: 2}}\n",
+        "s.yaml:4: search.train.batch_size.prior.width: must be less than or equal to 1, got 2"),
+    "prior_prefers_in_a_range": ("step: 2}\n", "step: 2, prior: {prefer: [6]}}\n",
+        "s.yaml:4: search.train.batch_size.prior: prefer is for categoricals; a float or int range needs mode and width"),
+    "prior_mode_of_choices": ("[flat, steps]}", "[flat, steps], prior: {mode: 1, width: 0.3}}",
+        "s.yaml:5: search.schedule.prior: mode and width are for float and int ranges; a categorical needs prefer: [...]"),
+    "prior_prefers_unknown": ("[flat, steps]}", "[flat, steps], prior: {prefer: [flatt]}}",
+        "s.yaml:5: search.schedule.prior.prefer[0]: is no choice of this knob, got 'flatt'; allowed flat, steps"),
+    "prior_prefers_twice": ("[flat, steps]}", "[flat, steps], prior: {prefer: [flat, flat]}}",
+        "s.yaml:5: search.schedule.prior.prefer[1]: lists 'flat' twice; keep one"),
+    "prior_prefers_all": ("[flat, steps]}", "[flat, steps], prior: {prefer: [steps, flat]}}",
+        "s.yaml:5: search.schedule.prior.prefer: lists every choice, which prefers none; leave some out, or remove the prior"),
+    "prior_prefers_none": ("[flat, steps]}", "[flat, steps], prior: {prefer: []}}",
+        "s.yaml:5: search.schedule.prior.prefer: must list at least one value, got []"),
     "when_scalar": ("[flat]}", "flat}",
         "s.yaml:6: search.train.lr.when.schedule: must be a list, [value, ...], got 'flat'"),
 }
@@ -313,6 +342,43 @@ def test_all_problems_are_told_together(tmp_path: Path) -> None:
     assert [problem.split(": ")[1] for problem in found] == [
         "scheduler.rung", "fixed.train.epoch", "schedules.steps.stages", "search.heatmap.sigma_rel.float", "start_from[0].train.batch_size",
     ]  # fmt: skip
+
+
+PRIORS = (
+    GOOD.replace("log: true}\n", "log: true, prior: {mode: 0.005, width: 0.3}}\n", 1)
+    .replace("when: {schedule: [flat]}}", "when: {schedule: [flat]}, prior: {mode: 5e-4, width: 0.2}}")
+    .replace("[flat, steps]}", "[flat, steps], prior: {prefer: [flat]}}")
+    .replace("step: 2}\n", "step: 2, prior: {mode: 8, width: 1}}\n", 1)
+)
+
+
+def test_priors_survive_plan_yaml_and_reach_the_knobs(tmp_path: Path) -> None:
+    loaded = load(write(tmp_path, PRIORS), "gpu")
+    loaded.dump(tmp_path / "plan.yaml")
+    again = Space.from_dict(yaml.safe_load((tmp_path / "plan.yaml").read_text()), loaded.source)
+    assert again == loaded and again.to_dict() == loaded.to_dict()
+    written = loaded.to_dict()["search"]
+    assert written["heatmap.sigma_rel"]["prior"] == {"mode": 0.005, "width": 0.3}
+    assert written["schedule"]["prior"] == {"prefer": ["flat"]}
+    by_key = {knob.key: knob.prior for knob in again.knobs}
+    assert by_key["train.lr"] == Prior(mode=5e-4, width=0.2) and by_key["train.batch_size"] == Prior(mode=8, width=1)
+
+
+@pytest.mark.parametrize("name", ["tpe", "gp", "random", "qmc"])
+def test_priors_are_for_curve_gp(name: str, tmp_path: Path) -> None:
+    assert problems_of(write(tmp_path, PRIORS), "gpu", f"sampler.name={name}") == [
+        f"--set sampler.name={name}: sampler.name: {name} uses no priors, given for heatmap.sigma_rel, train.batch_size, schedule, train.lr; "
+        "choose curve_gp, or remove them"
+    ]
+
+
+def test_a_file_without_priors_is_written_as_before(tmp_path: Path) -> None:
+    assert space(tmp_path).to_dict()["search"] == {
+        "heatmap.sigma_rel": {"float": [0.003, 0.02], "log": True, "step": None},
+        "train.batch_size": {"int": [4, 12], "log": False, "step": 2},
+        "schedule": {"categorical": ["flat", "steps"]},
+        "train.lr": {"float": [1e-4, 1e-3], "log": True, "step": None, "when": {"schedule": ["flat"]}},
+    }
 
 
 def test_the_other_profile_is_checked_too_and_named(tmp_path: Path) -> None:
@@ -363,13 +429,18 @@ def test_a_baseline_too_sharp_for_its_heatmap_is_warned_of(tmp_path: Path) -> No
     )
 
 
-junk = st.none() | st.booleans() | st.integers(-1, 3) | st.sampled_from(["flat", "x", [], [1], {}, {"a": 1}, {"float": [1, 2]}])
+junk = (
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 3)
+    | st.sampled_from(["flat", "x", [], [1], {}, {"a": 1}, {"float": [1, 2]}, {"mode": 1, "width": 0.5}])
+)
 
 
 @settings(deadline=None, max_examples=60)
 @given(data=st.data())
 def test_a_damaged_tree_is_an_input_error_or_a_space_never_a_crash(data: st.DataObject) -> None:
-    tree = yaml.safe_load(GOOD.replace("e-4", ".0e-4").replace("e-3", ".0e-3"))
+    tree = yaml.safe_load(PRIORS.replace("e-4", ".0e-4").replace("e-3", ".0e-3"))
     del tree["profiles"]
     holder, key = tree, data.draw(st.sampled_from(sorted(tree)))
     while isinstance(holder[key], dict | list) and holder[key] and data.draw(st.booleans()):
