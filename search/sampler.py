@@ -22,6 +22,7 @@ from search.cube import point_at
 from search.curve_model import proposals
 from search.duration_model import log_seconds
 from search.history import Identity, Outcome, Point, Trial, identity
+from search.prior import drawn, has_prior
 from search.space.knobs import Knob, active, misfits
 from search.told import HistoryStorage, StoppedAs, Told, distribution, informs, quiet_optuna
 
@@ -36,6 +37,8 @@ this lowers regret by 0.02 to 0.03; where they are alike (a ratio of 2 on ISBI f
 _MODEL_DRAWS, _ALL_DRAWS, _RANKED = 4, 64, 24
 """How often a configuration that was tried before, or does not fit, is drawn anew: first by the model, then at random; and how often in
 all.  A model that ranks candidates gives so many."""
+_PRIOR_DRAWS = 0.5
+"""Share of the start-up points that follow the knobs' priors; the others are spread evenly, whatever the priors say."""
 
 
 class Sampler:
@@ -81,6 +84,8 @@ class Sampler:
             problems.append("sampler.stopped_as: a GP does not look at pruned trials; use complete, predicted or failed")
         if cost_aware is True and name != "curve_gp":
             problems.append(f"sampler.cost_aware: is for curve_gp, got true with {name}; choose curve_gp, or set it to false")
+        if name != "curve_gp" and (keys := [knob.key for knob in knobs if knob.prior is not None]):
+            problems.append(f"sampler.name: {name} uses no priors, given for {', '.join(keys)}; choose curve_gp, or remove them")
         if problems:
             raise InputError(problems)
         self.name = name
@@ -205,11 +210,20 @@ class Sampler:
         return own if len(own) >= self._startup_trials else [*(trial for trial in self._earlier if trial.seconds is not None), *own]
 
     def _sobol(self, index: int) -> list[float]:
-        """Point `index` of one scrambled Sobol sequence, whoever drew the points before it."""
-        sequence = qmc.Sobol(len(self._knobs), scramble=True, rng=np.random.default_rng(self._seed))
+        """Point `index` of one scrambled Sobol sequence, whoever drew the points before it.
+
+        Where a knob has a prior the sequence has one coordinate more, which says whether the point follows the priors: to choose every
+        second point would leave half of the first coordinate's range out.
+        """
+        with_prior = has_prior(self._knobs)
+        sequence = qmc.Sobol(len(self._knobs) + with_prior, scramble=True, rng=np.random.default_rng(self._seed))
         if index:
             sequence.fast_forward(index)
-        return [float(share) for share in sequence.random(1)[0]]
+        point = sequence.random(1)
+        if with_prior:
+            follows, point = bool(point[0, -1] < _PRIOR_DRAWS), point[:, :-1]
+            point = drawn(self._knobs, point) if follows else point
+        return [float(share) for share in point[0]]
 
     def _is_modelled(self) -> bool:
         """Whether a model is wanted and has enough to learn from, some value among it (not infeasible trials alone)."""

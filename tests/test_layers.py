@@ -49,6 +49,7 @@ ROWS = (
         "search.told",
         "search.boundary",
         "search.cube",
+        "search.prior",
         "search.rungs",
         "search.cost",
         "search.room",

@@ -125,4 +125,11 @@ def _sections(space: "Space", sampler: str, args: argparse.Namespace) -> dict[st
         settings["stopped_as"] = args.stopped_as
     weighs = settings["cost_aware"] if args.cost_aware is None else args.cost_aware
     settings["cost_aware"] = weighs if sampler == "curve_gp" else False
-    return {"sampler": settings, "scheduler": scheduler, "budget": {**space.budget.model_dump(mode="json"), "trials": 100_000}}
+    sections: dict[str, object] = {
+        "sampler": settings,
+        "scheduler": scheduler,
+        "budget": {**space.budget.model_dump(mode="json"), "trials": 100_000},
+    }
+    if sampler != "curve_gp" and any(entry.prior is not None for entry in space.search.values()):  # no other sampler uses priors
+        sections["search"] = {key: entry.model_copy(update={"prior": None}).model_dump() for key, entry in space.search.items()}
+    return sections

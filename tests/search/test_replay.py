@@ -87,6 +87,19 @@ def test_a_run_replays_through_its_own_space(tmp_path: Path) -> None:
     assert told[0] == told[1]
 
 
+def test_a_run_with_priors_replays_with_samplers_that_use_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rate = {"float": [1e-4, 1e-2], "log": True, "prior": {"mode": 1e-3, "width": 0.2}}
+    space = made_up_space(search={"train.lr": rate}, sampler={"name": "curve_gp"}, scheduler={"rungs": []}, budget={"trials": 6})
+    folder = tmp_path / "run"
+    search(folder, space)
+    (folder / "plan.yaml").write_text(
+        yaml.safe_dump({"space": space.to_dict(), "seed": 3, "source": {}, "data": {}}, sort_keys=False), encoding="utf-8"
+    )
+    assert read_curves(folder).space == space
+    assert main(["replay", str(folder), "--sampler", "curve_gp", "tpe", "--trainings", "3", "--seeds", "1", "--workers", "1"]) == 0
+    assert "tpe" in capsys.readouterr().out
+
+
 def test_the_command_prints_a_row_a_sampler(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, out = tmp_path / "curves.csv", tmp_path / "regrets.csv"
     table().to_csv(file, index=False)
