@@ -91,7 +91,7 @@ def final_plan(space: Space, trial_s: float, places: int, anew: int, data: Train
 
     return best_plan(
         promotion, lambda number: ("start_from[0]",) * number, seconds, left_s, places, num_films,
-        lengths(epochs, num_films, is_unlimited=hours is None),
+        lengths(epochs, len(data.train_ids), num_films, is_unlimited=hours is None),
     )  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def _plan(policy: Policy, weights: Mapping[str, float], first: str, data: Traini
     num_films = len(data.for_fold(fold_of(final.films)).train_ids)
     left_s = pace.timetable.jobs_end_s() - pace.elapsed_s()
     is_unlimited = math.isinf(left_s)
-    allowed = lengths(max(config.train.epochs for config in configs.values()), num_films, is_unlimited)
+    allowed = lengths(max(config.train.epochs for config in configs.values()), len(data.train_ids), num_films, is_unlimited)
 
     def seconds(candidate: str, epochs: int) -> float:
         measured = pace.cost.seconds(longer(configs[candidate], epochs))
@@ -117,13 +117,18 @@ def _plan(policy: Policy, weights: Mapping[str, float], first: str, data: Traini
 
 def longest_epochs(space: Space, num_films: int) -> int:
     """Most epochs that a final network may be planned to have, whatever the search chooses."""
-    return lengths(space.configure(space.baseline, seed=0).train.epochs, num_films, is_unlimited=False)[-1]
+    return lengths(space.configure(space.baseline, seed=0).train.epochs, num_films, num_films, is_unlimited=False)[-1]
 
 
-def lengths(trial_epochs: int, num_films: int, is_unlimited: bool) -> range:
-    """Epochs that a final training may have: a trial's at least, and no more than recorded trainings show to help."""
+def lengths(trial_epochs: int, num_train: int, num_films: int, is_unlimited: bool) -> range:
+    """Epochs that a final training may have: as many film passes as a trial at least, and no more than recordings show to help.
+
+    Args:
+        num_train: films that a trial learns from; num_films: films that a final network learns from.
+    """
+    shortest = math.ceil(trial_epochs * num_train / num_films)
     longest = max(trial_epochs, math.ceil(_LENGTH_EFFECT[-1][0] / num_films))
-    return range(trial_epochs, (min(longest, _UNLIMITED_LENGTHS * trial_epochs) if is_unlimited else longest) + 1)
+    return range(shortest, (min(longest, _UNLIMITED_LENGTHS * trial_epochs) if is_unlimited else longest) + 1)
 
 
 def best_plan(
