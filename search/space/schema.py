@@ -38,7 +38,7 @@ def _gpu_share(value: Any) -> float | str:
 def _planned(least: int, most: int) -> BeforeValidator:
     """`auto`, or a whole number in a range."""
 
-    def check(value: Any) -> int | str:
+    def check(value: Any) -> Any:
         if value == AUTO or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
             return value
         raise ValueError(f"must be auto or a whole number from {least} to {most:,}")

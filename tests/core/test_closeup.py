@@ -72,7 +72,7 @@ def test_a_second_pass_that_lands_elsewhere_counts_only_if_it_is_surer():
     second = torch.tensor([[[13.0, 13.0], [90.0, 10.0], [90.0, 10.0]]])
     points, sure = agreed(second, torch.tensor([[0.1, 0.3, 0.8]]), first, torch.tensor([[0.9, 0.5, 0.5]]), reach)
     assert points.tolist() == [[[13.0, 13.0], [10.0, 10.0], [90.0, 10.0]]], "near: the second; far: the surer one"
-    assert sure.tolist() == pytest.approx([[0.1, 0.5, 0.8]])
+    assert sure[0].tolist() == pytest.approx([0.1, 0.5, 0.8])
     assert reach_of(Canvas(256, 224), torch.tensor([[0.5, 0.4]])).tolist()[0] == pytest.approx([51.2, 64.0]), "a tenth of the long side"
 
 
