@@ -57,7 +57,8 @@ def searched(args: Namespace, minutes: float, seed: int, folder: Path, settings:
     command = ["run_search.py", "--profile", "cpu", "--seed", str(seed), "--out", str(run)]
     if args.quick:
         command += ["--space", "spaces/smoke.yaml", "--trials", "2"]
-        settings = [*settings, "fixed.train.epochs=3", "promotion.seeds=0", "promotion.final.epochs=3"]
+        settings = [*settings, "fixed.train.epochs=2", "scheduler.rungs=[0.5]", "promotion.seeds=0"]
+        settings += ["promotion.final.epochs=2", "promotion.final.networks=1"]
     else:
         command += ["--space", "spaces/sigma_aug.yaml", "--data", str(source(args).root), *spacing(args), f"--hours={minutes / 60}"]
     python([*command, *(part for each in settings for part in ("--set", each))])

@@ -210,6 +210,7 @@ def test_epochs_fit_the_time_through_all_stages() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_time_asked_for_is_kept(films: Path, tmp_path: Path) -> None:
     began = time.monotonic()
     assert train(films, tmp_path / "run", "--minutes", "0.4") == 0
