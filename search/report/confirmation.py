@@ -60,8 +60,8 @@ def confirmation(run: Run, found_mm: Mapping[str, float]) -> Confirmed | None:
         expected = told["expected_mm"][name]
         chosen = f"chosen with {told['validation_mre_mm']:.3f} mm on {told['validation_films']} films; " if name == ENSEMBLE else ""
         said = f"{number(_of(expected['mre_mm']), 3)} mm [{number(_of(expected['low_mm']), 3)}–{number(_of(expected['high_mm']), 3)}]"
-        whose = "" if final is None else " of the final networks"
-        test = f", {found_mm[name]:.3f} mm{whose} found on the locked test" if name in found_mm else ""
+        by = "" if final is None else " by final networks"
+        test = f", {found_mm[name]:.3f} mm found on the locked test{by}" if name in found_mm else ""
         lines.append(f"{name.capitalize()}: {chosen}{said} expected without the luck of this choice{test}.")
     by = "the same films" if run.plan["space"].get("promotion", {}).get("folds", 1) == 1 else "its validation films, which are among these"
     lines.append(f"Only the luck of choosing among the trained networks is taken out, not the search's: it chose the settings by {by}.")

@@ -215,7 +215,8 @@ def check_leaderboard(run: Run, page: Page) -> None:
     for row, told in zip(shown, table.to_dict("records"), strict=False):
         curve = run.curves[run.curves["trial"] == told["trial"]]
         best = curve["val_mre_mm"].min()
-        last = curve[curve["validated"]].iloc[-1] if len(curve) else {}
+        validated = curve[curve["validated"]]  # none of a final training: no film is held out from it
+        last = validated.iloc[-1] if len(validated) else {}
         assert row[0].split()[0] == told["trial"]
         assert row[2:6] == [
             f"{int(curve['epoch'].max()) if len(curve) else 0} / {told['epochs']}", fixed(best), fixed(last.get("val_mre_mm", np.nan)),
