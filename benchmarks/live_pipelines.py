@@ -10,7 +10,7 @@ DIR holds isbi2015/.  Every way has the same wall time on the same cores and is 
   as many as end in time, and the mean of their points;
 - random search that stops nothing, with the same final stage; and ours without the final stage.
 
-What has run is kept in .state/live_pipelines/ and not run again; a run that was cut short has used its clock and begins anew.
+What has run is kept in .state/live_pipelines/ and not run again; a run that was cut short starts over.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What priors of a space file are worth: searches with good, weak and wrong ones beside a search without, on recorded learning curves.
+"""What priors of a space file are worth: searches with good, weak and wrong ones compared with a search without, on recorded curves.
 
 python benchmarks/priors.py                (resumable; about a second a search)
 python benchmarks/priors.py --half 0       (the trainings that weights were chosen on; the default reports the other half)
@@ -6,7 +6,7 @@ python benchmarks/priors.py --table        (makes the tables of what has run)
 
 Needs `pip install scikit-learn`.  The films of search_quality.py, in simulated time; regret as there.  Every knob has a prior:
 
-- good: about the best recorded training, each mode missed by a tenth of its range (standard deviation), anew for each search;
+- good: about the best recorded training, each mode missed by a tenth of its range (standard deviation), drawn again for each search;
 - middling: about one of the second to fifth best, which are no better than the start point that every search tries first;
 - weak: about the middle of each range, as wide as can be said; categoricals have none;
 - wrong: about the corner of the space whose training ends worst.
@@ -59,7 +59,7 @@ class Job:
 
     @property
     def family(self) -> str:
-        """Of the curves."""
+        """Where the curves come from."""
         return "drawn" if self.is_drawn else "films"
 
     @property

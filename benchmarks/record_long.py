@@ -59,7 +59,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of its files."""
+        """Stem of the names of its files."""
         return f"{self.setting.replace(', ', '-').replace(' ', '-')}-{self.epochs}-{self.fold}-{self.seed}"
 
     def config(self, quick: bool) -> Config:

@@ -38,7 +38,7 @@ _COST_EXPONENT = 0.5
 """Of the seconds that expected improvement is divided by.  1 is improvement a second (Snoek et al., NeurIPS 2012), which shuns the dear for
 too long (Lee et al. 2020, "Cost-aware Bayesian optimization"); on tasks that it was chosen on the two were even."""
 _PRIOR_WEIGHT = 15.0
-"""Of the logarithm of the priors' density, divided by the square of the number of trials.  piBO divides by the number itself; on the half
+"""Weight of the logarithm of the priors' density, over the square of the number of trials.  piBO divides by the number itself; on the half
 of the films that policies are chosen on good priors then gained no more and wrong ones cost no less (docs/search.md)."""
 _LEAST_CHANCE, _NEVER = 0.25, 1e6
 """What is less likely to be trainable is tried only if nothing else is left, whatever it promises."""

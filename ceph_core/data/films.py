@@ -136,7 +136,7 @@ class TrainingData:
         return largest_zoom([record.landmarks_px for record in records], [record.size for record in records])
 
     def close_canvas(self, image_size: int, zoom: float) -> Canvas | None:
-        """The larger canvas of a second pass (`data.zoom`) beside a canvas of this size; None: one pass."""
+        """The larger canvas that a second pass (`data.zoom`) reads its windows from, for a canvas of this size; None: one pass."""
         if zoom == 1:
             return None
         return close_canvas(data_aspect([record.size for record in self.dataset.records]), image_size, min(zoom, self._largest_zoom))
