@@ -147,7 +147,9 @@ def main() -> None:
     parser.add_argument("--spacing-mm", type=float, metavar="X", help="mm per pixel of the films, unless they are 1935 x 2400 px")
     parser.add_argument("--minutes", type=float, nargs="+", default=[30.0], metavar="M", help="wall time of each way")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="one run of each way by each")
-    parser.add_argument("--ways", nargs="*", default=[OURS, RECIPE], metavar="TEXT", help="only those whose name holds one of these")
+    parser.add_argument(
+        "--ways", nargs="*", default=[], metavar="TEXT", help="those whose name holds one of these (none given: ours and the recipe)"
+    )
     parser.add_argument("--table", action="store_true", help="run nothing")
     args = parser.parse_args()
     if not args.quick and not args.table and "CEPH_DATA_ROOT" not in os.environ:
@@ -158,7 +160,7 @@ def main() -> None:
     for minutes in [] if args.table else args.minutes:
         for seed in args.seeds:
             for name, run in ways().items():
-                if any(text in name for text in args.ways):
+                if any(text in name for text in args.ways) or (not args.ways and name in (OURS, RECIPE)):
                     lived(args, name, run, minutes, seed, state)
     measuring.publish("live_pipelines", tables(state), args.quick, PAGE)
 
